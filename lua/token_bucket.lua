@@ -1,0 +1,116 @@
+-- token_bucket.lua: takes from one or many token buckets, atomically, by Redis' own clock.
+--
+-- KEYS[1..n]     the buckets, decided in this order; the same key may stand more than once.
+--                On Redis Cluster all of them must hash to one slot.
+-- ARGV[1]        tokens   } the rate, tokens every seconds, in lowest terms;
+-- ARGV[2]        seconds  } tokens 0 never refills, seconds is at least 1
+-- ARGV[3]        capacity   tokens a bucket holds, at least 1
+-- ARGV[3+i]      cost of the take from KEYS[i], 0 or more; 0 only looks
+-- ARGV[4+n]      now_us, for tests only: µs since the epoch instead of TIME; keys then get no expiry
+--
+-- The caller checks that capacity * seconds * 1e6 + tokens < 2^53 (limit.Validate), so every
+-- number here is an exact integer in a double.
+--
+-- Reply: five integers for each key, in order:
+--   allowed      1 or 0
+--   remaining    micro-tokens left after this decision (1 token = 1000000), rounded down
+--   retry_after  µs until this cost could be admitted; 0 allowed; -1 never (cost > capacity, or rate 0)
+--   reset_after  µs until the bucket is full; 0 full; -1 never (rate 0)
+--   decided_at   µs since the epoch; never falls for a key, even when the clock steps back
+--
+-- State: one string, "<at_us, 16 digits><level>" and "/<seconds>" behind it where seconds is not 1.
+-- Level counts units: one token is seconds * 1e6 of them, and a microsecond adds `tokens` of them.
+-- Only an admitted take writes. A key expires when its bucket is full, never sooner: an absent
+-- key is a full bucket, so the expiry cannot be observed.
+--
+-- Example, a fresh key with 5/s and capacity 20:
+--   EVALSHA <sha> 1 tb:user:alice 5 1 20 1   ->  1 19000000 0 200000 1760000000123456
+--
+-- Runs on Redis 6.2 to 8, Valkey and miniredis: no shebang, no struct, no bit, and no number
+-- is ever turned into text but by %.0f (tostring keeps only 14 digits).
+
+local call, floor, ceil = redis.call, math.floor, math.ceil
+local sub, find, format = string.sub, string.find, string.format
+
+local n = #KEYS
+local tokens, seconds, capacity = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local unit = seconds * 1000000
+local full = capacity * unit
+local suffix = seconds == 1 and '' or format('/%.0f', seconds)
+
+local now = tonumber(ARGV[4 + n])
+local expires = now == nil and tokens > 0
+if now == nil then
+  local time = call('TIME')
+  now = time[1] * 1000000 + time[2]
+end
+
+local reply = {}
+for i = 1, n do
+  local key, cost = KEYS[i], tonumber(ARGV[3 + i])
+
+  -- read, and refill up to this instant
+  local at, level = now, full
+  local packed = call('GET', key)
+  if packed then
+    local stored = tonumber(sub(packed, 1, 16))
+    level = tonumber(sub(packed, 17))
+    local scale = 1
+    if not level then
+      local slash = find(packed, '/', 17, true)
+      level, scale = tonumber(sub(packed, 17, slash - 1)), tonumber(sub(packed, slash + 1))
+    end
+    if scale ~= seconds then
+      level = floor(level * seconds / scale)
+    end
+    if level > full then
+      level = full
+    end
+    if at < stored then
+      at = stored
+    end
+    local gained = (at - stored) * tokens
+    if gained >= full - level then
+      level = full
+    else
+      level = level + gained
+    end
+  end
+
+  -- decide. A quotient of integers below 2^53 never rounds across an integer, so ceil and
+  -- floor are exact: k + 1/b and k differ by more than half a unit in the last place of k.
+  local need = cost * unit
+  local allowed, retry_after = 0, -1
+  if cost <= capacity then
+    if level >= need then
+      allowed, retry_after = 1, 0
+      level = level - need
+    elseif tokens > 0 then
+      retry_after = ceil((need - level) / tokens)
+    end
+  end
+  local reset_after = -1
+  if level == full then
+    reset_after = 0
+  elseif tokens > 0 then
+    reset_after = ceil((full - level) / tokens)
+  end
+
+  -- write
+  if allowed == 1 and cost > 0 then
+    local value = format('%016.0f%.0f', at, level) .. suffix
+    if expires then
+      call('SET', key, value, 'PXAT', format('%.0f', ceil((at + reset_after) / 1000)))
+    else
+      call('SET', key, value)
+    end
+  end
+
+  local slot = 5 * i
+  reply[slot - 4] = allowed
+  reply[slot - 3] = floor(level / seconds)
+  reply[slot - 2] = retry_after
+  reply[slot - 1] = reset_after
+  reply[slot] = at
+end
+return reply
