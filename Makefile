@@ -1,0 +1,119 @@
+# weir: every recipe is short; what is longer lives in scripts/ or in the programs.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+COMMIT := $(shell git rev-parse --short=7 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo -dirty)
+LDFLAGS := -s -w -X main.commit=$(COMMIT)
+GO_FILES := $(shell git ls-files -co --exclude-standard '*.go' 2>/dev/null)
+SOURCES := go.mod go.sum $(filter-out %_test.go k6/% bench/peers/%,$(GO_FILES)) $(shell git ls-files -co --exclude-standard bench/report/assets lua 2>/dev/null)
+TOOLS := bin/tools
+LINT_VERSION := $(shell sed -n '1s/^\# //p' .golangci.yml)
+ARGS ?=
+SCENARIO ?= smoke
+RUN ?= latest
+
+##@ Use
+help: ## show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
+
+bench: build-all ## attack the limited API with the standard suite; report in results/latest (QUICK=1: within a minute)
+	bin/weir run $(if $(QUICK),--quick) $(ARGS)
+
+test: ## run all tests (REQUIRE_REDIS=1: fail, not skip, without a real Redis)
+	@scripts/test.sh ./...
+
+bench-go: | results ## time the code itself (go test -bench), in benchstat form, into results/
+	go test -run '^$$' -bench . -benchmem -count $(or $(COUNT),6) ./... | tee results/bench-go-$(COMMIT).txt
+
+bench-load: build-all ## weir against the load generators installed here, in one run
+	scripts/bench-load.sh
+
+k6: build-all ## run one k6 scenario: make k6 SCENARIO=soak
+	scripts/k6.sh $(SCENARIO) $(ARGS)
+
+report: bin/weir ## write the report of a run again: make report RUN=latest
+	bin/weir report $(RUN)
+
+api: bin/weir-api ## start the limited API (settings: bin/weir-api --help)
+	bin/weir-api $(ARGS)
+
+redis-up: ## start a Redis on 127.0.0.1:6379
+	scripts/redis.sh start
+
+redis-down: ## stop it
+	scripts/redis.sh stop
+
+##@ Build
+build: bin/weir bin/weir-api ## build weir and weir-api
+build-all: build bin/k6 ## and k6 with weir's output
+
+bin/weir: $(SOURCES) | bin
+	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./bench
+
+bin/weir-api: $(SOURCES) | bin
+	go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./api
+
+bin/k6: $(SOURCES) $(filter-out %_test.go,$(filter k6/%,$(GO_FILES))) k6/go.mod | bin
+	@echo 'building k6 (the first time takes about two minutes)'
+	cd k6 && go build -trimpath -ldflags '-s -w' -o ../$@ .
+
+bin results:
+	@mkdir -p $@
+
+##@ Develop
+setup: $(TOOLS)/golangci-lint $(TOOLS)/gotestsum $(TOOLS)/benchstat hooks ## install the tools and the git hooks
+
+check: fmt-check lint vet tidy-check race test-k6 ## what CI and the pre-push hook run
+
+fmt: $(TOOLS)/golangci-lint ## format the Go code
+	$(TOOLS)/golangci-lint fmt ./...
+
+fmt-check: $(TOOLS)/golangci-lint ## fail when something is not formatted
+	$(TOOLS)/golangci-lint fmt --diff ./...
+
+lint: $(TOOLS)/golangci-lint ## lint both modules and the scripts
+	$(TOOLS)/golangci-lint run ./...
+	cd k6 && ../$(TOOLS)/golangci-lint run --config ../.golangci.yml ./...
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else echo 'shellcheck is not installed: scripts not linted'; fi
+
+lint-new: $(TOOLS)/golangci-lint ## lint what changed since the last commit
+	$(TOOLS)/golangci-lint run --new-from-rev HEAD ./...
+
+vet: ## go vet
+	go vet ./...
+	cd k6 && go vet ./...
+
+tidy-check: ## go.mod and go.sum say what is used
+	go mod tidy -diff
+	cd k6 && go mod tidy -diff
+
+race: ## all tests but k6's, with the race detector, in random order
+	@scripts/test.sh -race -shuffle=on ./...
+
+test-short: ## the quick tests
+	@scripts/test.sh -short ./...
+
+test-k6: bin/k6 bin/weir-api ## the tests of the k6 module
+	cd k6 && go test ./...
+
+FUZZTIME ?= 30s
+fuzz: ## run every fuzz target for FUZZTIME
+	@scripts/fuzz.sh $(FUZZTIME)
+
+hooks: ## install the pre-commit and pre-push hooks
+	git config core.hooksPath .githooks
+
+clean: ## remove what was built (results stay)
+	rm -rf bin
+
+$(TOOLS)/golangci-lint: .golangci.yml
+	GOBIN=$(CURDIR)/$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@touch $@
+$(TOOLS)/gotestsum:
+	GOBIN=$(CURDIR)/$(TOOLS) go install gotest.tools/gotestsum@v1.13.0
+$(TOOLS)/benchstat:
+	GOBIN=$(CURDIR)/$(TOOLS) go install golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+
+.PHONY: help bench test bench-go bench-load k6 report api redis-up redis-down build build-all setup check fmt fmt-check lint lint-new vet tidy-check race test-short test-k6 fuzz hooks clean
