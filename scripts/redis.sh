@@ -89,7 +89,7 @@ stop_one() {
 }
 
 # started lists the folders of the servers that were started.
-started() { find "$state" -mindepth 1 -maxdepth 1 -type d 2>/dev/null | sort; }
+started() { find "$state" -mindepth 2 -maxdepth 2 -name pid -exec dirname {} \; 2>/dev/null | sort; }
 
 docker_runs() { command -v docker >/dev/null && [[ -n $(docker ps -q --filter "name=^$container\$" 2>/dev/null) ]]; }
 
@@ -139,7 +139,7 @@ status() {
 stop() {
   local folder
   while read -r folder; do stop_one "$folder"; done < <(started)
-  rm -rf "$state"
+  rmdir "$state" 2>/dev/null || true # still there when it holds what is not ours
   if docker_runs; then docker stop "$container" >/dev/null; fi
 }
 
