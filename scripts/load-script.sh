@@ -32,7 +32,7 @@ script=$(dirname "$0")/../lua/token_bucket.lua
 # redis-cli exits 0 when the server answers an error, so the answer itself is checked.
 sha=$("$cli" -u "$url" --no-auth-warning -x script load <"$script" 2>&1) || true
 if [[ ! $sha =~ ^[0-9a-f]{40}$ ]]; then
-  if [[ $url =~ ^([a-z]+://)[^/]*@(.*)$ ]]; then url=${BASH_REMATCH[1]}***@${BASH_REMATCH[2]}; fi
+  if [[ $url =~ ^([a-z]+://)[^/]*@(.*)$ ]]; then url="${BASH_REMATCH[1]}***@${BASH_REMATCH[2]}"; fi
   echo "load-script.sh: $url did not take the script: $sha (is it running? scripts/redis.sh start)" >&2
   exit 1
 fi
