@@ -16,12 +16,13 @@
 --   remaining    micro-tokens left after this decision (1 token = 1000000), rounded down
 --   retry_after  µs until this cost could be admitted; 0 allowed; -1 never (cost > capacity, or rate 0)
 --   reset_after  µs until the bucket is full; 0 full; -1 never (rate 0)
---   decided_at   µs since the epoch; never falls for a key, even when the clock steps back
+--   decided_at   µs since the epoch; never before the key's last charge, even when the clock steps back
 --
 -- State: one string, "<at_us, 16 digits><level>" and "/<seconds>" behind it where seconds is not 1.
 -- Level counts units: one token is seconds * 1e6 of them, and a microsecond adds `tokens` of them.
 -- Only an admitted take writes. A key expires when its bucket is full, never sooner: an absent
--- key is a full bucket, so the expiry cannot be observed.
+-- key is a full bucket, so the expiry cannot be observed. (After a limit was raised it can: a
+-- bucket that is full by the limit that charged it last starts full under the new one.)
 --
 -- Example, a fresh key with 5/s and capacity 20:
 --   EVALSHA <sha> 1 tb:user:alice 5 1 20 1   ->  1 19000000 0 200000 1760000000123456

@@ -44,7 +44,7 @@ type Decision struct {
 	Remaining  int64         // micro-tokens left after this decision, e.g. 4_250_000 is 4.25 tokens
 	RetryAfter time.Duration // wait until this cost could be admitted; 0 allowed or retry now; Never
 	ResetAfter time.Duration // wait until the bucket is full again; 0 full; Never
-	DecidedAt  int64         // when, in µs since the Unix epoch by the limiter's own clock; never falls for a key
+	DecidedAt  int64         // when, in µs since the Unix epoch by the limiter's own clock; never before the key's last charge
 }
 
 // A Limiter admits or throttles takes. Implementations are safe for concurrent
@@ -53,7 +53,8 @@ type Decision struct {
 type Limiter interface {
 	// Take asks for cost tokens from the bucket of key. Cost 0 asks for the
 	// state without changing it; a negative cost is ErrCost. A throttled take
-	// charges nothing. It returns when ctx is done, with ctx's error inside.
+	// charges nothing. It keeps ctx's deadline, with ctx's error inside; whoever
+	// waits on a network may notice a cancellation only at its own timeout.
 	Take(ctx context.Context, key string, cost int64) (Decision, error)
 	// Limit returns the promise this limiter keeps.
 	Limit() Limit

@@ -83,10 +83,10 @@ func ParseRate(text string) (Rate, error) {
 	return r, nil
 }
 
-// parseDecimal reads a plain decimal of at most 20 characters: no sign but
-// minus, no exponent, no fraction bar.
+// parseDecimal reads a plain decimal of at most 64 characters, more than any
+// exact rate needs: no sign but minus, no exponent, no fraction bar.
 func parseDecimal(text string) (*big.Rat, error) {
-	if text == "" || len(text) > 20 || strings.Trim(strings.TrimPrefix(text, "-"), "0123456789.") != "" {
+	if text == "" || len(text) > 64 || strings.Trim(strings.TrimPrefix(text, "-"), "0123456789.") != "" {
 		return nil, fmt.Errorf("%q is not a number", text)
 	}
 	number, ok := new(big.Rat).SetString(text)

@@ -15,11 +15,15 @@ type State struct {
 }
 
 // Take is the token bucket: one decision, and the state after it. Now is in µs
-// since the epoch. Only an admitted take of a cost above 0 changes the state.
+// since the epoch, above 0 and below 2^53 (the year 2255); cost is 0 or more.
+// Only an admitted take of a cost above 0 changes the state.
 //
 // The level refills by Rate.Tokens units a microsecond up to the capacity.
 // A now before the last charge counts as the last charge (clocks step back),
 // so the level never refills twice for the same microsecond.
+//
+// A changed limit applies at once: the time since the last charge counts at the
+// new rate, and a level above the new capacity is cut to it.
 //
 // The same steps, in the same order, are in lua/token_bucket.lua.
 func (l Limit) Take(s State, now, cost int64) (Decision, State) {
@@ -78,8 +82,9 @@ func wait(missing, tokens int64) time.Duration {
 func ceilDiv(a, b int64) int64 { return (a + b - 1) / b }
 
 // rescaled is the level in the units of a limit whose Rate.Seconds may differ
-// from the one that stored it, rounded down so that a change of limit never
-// hands out a token. It is done in doubles because Lua does it in doubles.
+// from the one that stored it, rounded down. It is done in doubles because Lua
+// does it in doubles: exact while Level × seconds is below 2^53, and within two
+// units, less than two millionths of a token, above that.
 func (s State) rescaled(seconds int64) int64 {
 	if s.Seconds == seconds {
 		return s.Level
