@@ -8,6 +8,7 @@
 package record
 
 import (
+	"fmt"
 	"math"
 	"net/http"
 )
@@ -31,6 +32,19 @@ var outcomeNames = [...]string{Failed: "failed", Admitted: "admitted", Throttled
 
 // String returns "admitted", "throttled" or "failed".
 func (o Outcome) String() string { return outcomeNames[o] }
+
+// ParseOutcome is the reverse of String.
+func ParseOutcome(name string) (Outcome, error) {
+	switch name { // not a search: a reader asks for every record
+	case "admitted":
+		return Admitted, nil
+	case "throttled":
+		return Throttled, nil
+	case "failed":
+		return Failed, nil
+	}
+	return Failed, fmt.Errorf("unknown outcome %q (want admitted, throttled or failed)", name)
+}
 
 // OutcomeOf classifies an answer by its status: 2xx and 3xx are admitted, the
 // throttle statuses (429 when none are given) throttled, all else failed. A
