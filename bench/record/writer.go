@@ -73,6 +73,10 @@ func Create(dir string) (*Writer, error) {
 	return w, nil
 }
 
+// Snappy was chosen by measure (BenchmarkWrite, BenchmarkRead): it takes 12 bytes
+// a record, none 17 and zstd 9, and costs no time that shows; zstd takes twice the
+// time to write.
+
 // Append takes a copy of the records. After a failure it takes none and returns
 // that failure again; the segments closed before it are whole and stay.
 func (w *Writer) Append(records []Record) error {
