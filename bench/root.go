@@ -74,6 +74,8 @@ Exit codes: 0 fine · 1 weir failed · 2 wrong usage · 3 what was tested fell s
 	})
 	root.AddCommand(
 		newVersionCommand(),
+		newExportCommand(),
+		newImportCommand(),
 	)
 	return root
 }

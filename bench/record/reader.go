@@ -31,21 +31,31 @@ const batchRecords = 1 << 10
 //		… // a segment that could not be read to its end
 //	}
 type Reader struct {
-	source  source
+	source  Source
 	batch   []Record
 	err     error
 	damaged []*DamagedError
-	granule time.Duration
 }
 
-// A source fills batches. It returns io.EOF, with no records, at its end.
-type source interface {
-	next(batch []Record) (n int, err error)
-	close() error
+// A Source is where a Reader gets its records.
+type Source interface {
+	// Next fills batch from its front and returns how many records it put there,
+	// which count beside an error too. It returns io.EOF at the end; after a
+	// DamagedError it goes on with what follows, after any other it is not asked
+	// again.
+	Next(batch []Record) (n int, err error)
+	// Granularity is as Reader.Granularity.
+	Granularity() time.Duration
+	Close() error
 }
 
-// A DamagedError is a segment that could not be read, or not to its end: a copy
-// cut short, a disk gone bad. The others are read all the same.
+// NewReader reads from any Source. It closes the source.
+func NewReader(source Source) *Reader {
+	return &Reader{source: source, batch: make([]Record, batchRecords)}
+}
+
+// A DamagedError is a file of records that could not be read, or not to its end:
+// a copy cut short, a disk gone bad. The others are read all the same.
 type DamagedError struct {
 	File string
 	Read int64 // records of it that were read before
@@ -53,7 +63,7 @@ type DamagedError struct {
 }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("record segment %s is damaged after %d records, the rest of it is left out: %v", e.File, e.Read, e.Err)
+	return fmt.Sprintf("%s is damaged after %d records, the rest of it is left out: %v", e.File, e.Read, e.Err)
 }
 
 func (e *DamagedError) Unwrap() error { return e.Err }
@@ -69,7 +79,7 @@ func Open(path string) (*Reader, error) {
 	if len(files) == 0 {
 		return nil, fmt.Errorf("open records: no segment (*%s) in %q or in its folders", segmentSuffix, path)
 	}
-	return &Reader{source: &folder{files: files, names: interner{}}, batch: make([]Record, batchRecords)}, nil
+	return NewReader(&folder{files: files, names: interner{}}), nil
 }
 
 func find(path string) ([]string, error) {
@@ -105,7 +115,7 @@ func find(path string) ([]string, error) {
 func (r *Reader) Batches() iter.Seq[[]Record] {
 	return func(yield func([]Record) bool) {
 		for r.err == nil {
-			n, err := r.source.next(r.batch)
+			n, err := r.source.Next(r.batch)
 			if n > 0 && !yield(r.batch[:n]) {
 				return
 			}
@@ -129,11 +139,12 @@ func (r *Reader) Err() error { return r.err }
 func (r *Reader) Damaged() []*DamagedError { return r.damaged }
 
 // Granularity is the step of the coarsest clock behind the records: an instant t
-// may have been anything in [t, t + Granularity). It is 0 for weir's own.
-func (r *Reader) Granularity() time.Duration { return r.granule }
+// may have been anything in [t, t + Granularity). It is 0 for weir's own segments,
+// and known for a foreign recording when that has been read.
+func (r *Reader) Granularity() time.Duration { return r.source.Granularity() }
 
 // Close lets go of the files. Batches must not be used after it.
-func (r *Reader) Close() error { return r.source.close() }
+func (r *Reader) Close() error { return r.source.Close() }
 
 // A folder is the source that reads segments one after the other.
 type folder struct {
@@ -143,7 +154,8 @@ type folder struct {
 	read  int64 // of the open segment
 }
 
-func (f *folder) next(batch []Record) (int, error) {
+// Next reads from the first segment that has records left.
+func (f *folder) Next(batch []Record) (int, error) {
 	for {
 		if f.open == nil {
 			if len(f.files) == 0 {
@@ -166,7 +178,7 @@ func (f *folder) next(batch []Record) (int, error) {
 		if !errors.Is(err, io.EOF) {
 			return n, f.damage(err)
 		}
-		if err := f.close(); err != nil {
+		if err := f.Close(); err != nil {
 			return n, err
 		}
 		f.files = f.files[1:]
@@ -175,12 +187,16 @@ func (f *folder) next(batch []Record) (int, error) {
 
 func (f *folder) damage(err error) error {
 	damage := &DamagedError{File: f.files[0], Read: f.read, Err: err}
-	_ = f.close() // the damage says more
+	_ = f.Close() // the damage says more
 	f.files, f.read = f.files[1:], 0
 	return damage
 }
 
-func (f *folder) close() error {
+// Granularity is 0: weir reads a clock of nanoseconds.
+func (f *folder) Granularity() time.Duration { return 0 }
+
+// Close closes the segment that is open.
+func (f *folder) Close() error {
 	if f.open == nil {
 		return nil
 	}

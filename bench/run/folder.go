@@ -210,11 +210,15 @@ func (f *Folder) OpenRecords(planName string) (*record.Reader, error) {
 	return record.Open(f.AttackDir(planName))
 }
 
-// WriteFile writes a file of the run. Whoever reads it sees the old one or the
-// new one whole.
+// WriteFile writes a file of the run, as the function WriteFile does.
 func (f *Folder) WriteFile(name string, write func(io.Writer) error) error {
-	path := filepath.Join(f.Path, name)
-	temporary, err := os.CreateTemp(f.Path, ".partial-*")
+	return WriteFile(filepath.Join(f.Path, name), write)
+}
+
+// WriteFile writes a file under a temporary name and renames it when it is whole:
+// whoever reads it sees the old one or the new one.
+func WriteFile(path string, write func(io.Writer) error) error {
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".partial-*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

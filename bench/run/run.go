@@ -60,6 +60,9 @@ type Attack struct {
 	Ended   time.Time         `json:"ended"`
 	Counts  Counts            `json:"counts"`
 	Error   string            `json:"error,omitempty"` // why it ended early
+	// Granularity is the step of the clock behind an imported recording: an
+	// instant t may have been anything in [t, t + Granularity).
+	Granularity time.Duration `json:"granularity_ns,omitempty"`
 }
 
 // Counts keep what was planned, sent and done apart.
