@@ -4,6 +4,8 @@ import (
 	"errors"
 	"path/filepath"
 
+	"go.k6.io/k6/v2/errext"
+	"go.k6.io/k6/v2/errext/exitcodes"
 	"go.k6.io/k6/v2/output"
 )
 
@@ -15,7 +17,8 @@ type config struct {
 
 func configFrom(params output.Params) (config, error) {
 	if params.ConfigArgument == "" {
-		return config{}, errors.New("output weir: no folder given (want --out weir=DIR, the folder is made where it is missing)")
+		err := errors.New("output weir: no folder given (want --out weir=DIR, the folder is made where it is missing)")
+		return config{}, errext.WithExitCodeIfNone(err, exitcodes.InvalidConfig)
 	}
 	dir, err := filepath.Abs(params.ConfigArgument)
 	if err != nil {
