@@ -17,9 +17,9 @@ const helperDir = "STACK_TEST_HELPER_DIR"
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(helperDir); dir != "" {
-		os.Exit(helper(dir))
+		os.Exit(helper(dir)) //nolint:forbidigo // this is a main of its own
 	}
-	os.Exit(m.Run())
+	m.Run()
 }
 
 func helper(dir string) int {
@@ -28,7 +28,7 @@ func helper(dir string) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	fmt.Println(r.url)
+	fmt.Fprintln(os.Stdout, r.url)
 	if os.Getenv("STACK_TEST_HELPER_PANIC") != "" {
 		go panic("a goroutine that nobody recovers")
 	}

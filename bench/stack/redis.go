@@ -22,6 +22,10 @@ import (
 // servers are the programs that are a Redis, in order of preference.
 var servers = []string{"redis-server", "valkey-server"}
 
+// attempts is how often a server is started anew when somebody took the port
+// between its being found free and its being listened on.
+const attempts = 3
+
 const embedded = "embedded miniredis"
 
 // A redisStore is a Redis that answers.
@@ -178,7 +182,7 @@ func explain(address string, err error) error {
 	text := err.Error()
 	switch {
 	case strings.HasPrefix(text, "LOADING"):
-		return fmt.Errorf("redis %s is still loading its data after %s: wait until `redis-cli ping` answers PONG, or unset REDIS_URL", name, readyWithin)
+		return fmt.Errorf("redis %s is still loading its data: wait until `redis-cli ping` answers PONG, or unset REDIS_URL", name)
 	case strings.HasPrefix(text, "NOAUTH"):
 		return fmt.Errorf("redis %s needs a password: give it in REDIS_URL=redis://:password@%s, or unset REDIS_URL", name, parsed.Host)
 	case strings.HasPrefix(text, "WRONGPASS"), strings.Contains(text, "invalid username-password"), strings.Contains(text, "invalid password"):

@@ -34,6 +34,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -43,10 +44,6 @@ import (
 
 // readyWithin bounds how long a started server may take to answer.
 const readyWithin = 10 * time.Second
-
-// attempts is how often a server is started anew when somebody took the port
-// between its being found free and its being listened on.
-const attempts = 3
 
 // Config says where things are. The zero value works but for LogDir.
 type Config struct {
@@ -130,51 +127,46 @@ func (a *API) Done() <-chan struct{} { return a.process.Done() }
 // else of weir's environment reaches it, nor a .env file. The log is
 // LogDir/api-<name>.log.
 func (s *Stack) StartAPI(ctx context.Context, name string, settings map[string]string) (*API, error) {
-	var err error
-	for range attempts {
-		var api *API
-		if api, err = s.startAPI(ctx, name, settings); err == nil {
-			s.apis = append(s.apis, api)
-			return api, nil
-		}
-		if !errors.Is(err, errPortTaken) {
-			break
-		}
-	}
-	return nil, fmt.Errorf("start API %q: %w", name, err)
-}
-
-func (s *Stack) startAPI(ctx context.Context, name string, settings map[string]string) (*API, error) {
-	address, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
 	env := map[string]string{"PATH": os.Getenv("PATH"), "REDIS_URL": s.redis.url}
 	maps.Copy(env, settings)
-	env["LISTEN_ADDR"] = address
+	env["LISTEN_ADDR"] = "127.0.0.1:0" // the log then says which port it got
+	env["LOG_FORMAT"] = "text"
 	//nolint:noctx // Stop ends it gracefully; a cancelled run still needs it until its requests are done
 	cmd := exec.Command(s.config.APIBinary)
 	for _, key := range slices.Sorted(maps.Keys(env)) {
 		cmd.Env = append(cmd.Env, key+"="+env[key])
 	}
-	process, err := s.startLogged(cmd, "api-"+name)
+	process, err := startLogged(cmd, s.config.LogDir, "api-"+name)
 	if err != nil {
 		return nil, err
 	}
-	api := &API{URL: "http://" + address, process: process}
-	if err := process.waitReady(ctx, func(ctx context.Context) error { return ready(ctx, api.URL+"/readyz") }); err != nil {
+	api := &API{process: process}
+	if err := process.waitReady(ctx, api.ready); err != nil {
 		return nil, err
 	}
+	s.apis = append(s.apis, api)
 	return api, nil
 }
 
-// startLogged starts cmd in LogDir with both outputs in LogDir/<name>.log.
-func (s *Stack) startLogged(cmd *exec.Cmd, name string) (*Process, error) {
-	return startLogged(cmd, s.config.LogDir, name)
+// listening is the line of the API's log that says where it listens.
+var listening = regexp.MustCompile(`msg=listening addr=(\S+)`)
+
+// ready reports why the API cannot be used yet. It learns the URL first.
+func (a *API) ready(ctx context.Context) error {
+	log, err := os.ReadFile(a.process.log)
+	if err != nil {
+		return err
+	}
+	found := listening.FindSubmatch(log)
+	if found == nil {
+		return errors.New("its log does not say where it listens")
+	}
+	a.URL = "http://" + string(found[1])
+	return answersOK(ctx, a.URL+"/readyz")
 }
 
-// ready reports why url does not answer 200.
-func ready(ctx context.Context, url string) error {
+// answersOK reports why url does not answer 200.
+func answersOK(ctx context.Context, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return err
