@@ -115,10 +115,13 @@ func Parse(text string) (Limit, error) {
 	number, _, _ := strings.Cut(strings.TrimSpace(parts[0]), "/")
 	burst, _ := strconv.ParseFloat(strings.TrimSpace(number), 64) // ParseRate has read it
 	l.Capacity = int64(math.Ceil(burst))
-	for _, part := range parts[1:] {
+	for i, part := range parts[1:] {
 		name, value, _ := strings.Cut(part, "=")
 		if strings.TrimSpace(name) != "capacity" {
 			return Limit{}, fmt.Errorf("parse limit %q: unknown field %q (want capacity=N)", text, strings.TrimSpace(name))
+		}
+		if i > 0 {
+			return Limit{}, fmt.Errorf("parse limit %q: capacity is given twice", text)
 		}
 		if l.Capacity, err = strconv.ParseInt(strings.TrimSpace(value), 10, 64); err != nil {
 			return Limit{}, fmt.Errorf("parse limit %q: capacity %q is not a whole number of tokens", text, strings.TrimSpace(value))

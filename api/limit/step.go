@@ -31,7 +31,7 @@ func (l Limit) Take(s State, now, cost int64) (Decision, State) {
 	full := l.Capacity * unit
 	level := full
 	if s.At != 0 {
-		level = min(s.rescaled(l.Rate.Seconds), full)
+		level = s.rescaled(l.Rate.Seconds, full)
 		now = max(now, s.At)
 		level = refill(level, full, tokens, now-s.At)
 	}
@@ -81,13 +81,15 @@ func wait(missing, tokens int64) time.Duration {
 // ceilDiv rounds a/b up. Both are below 2^53, so the sum cannot overflow.
 func ceilDiv(a, b int64) int64 { return (a + b - 1) / b }
 
-// rescaled is the level in the units of a limit whose Rate.Seconds may differ
-// from the one that stored it, rounded down. It is done in doubles because Lua
-// does it in doubles: exact while Level × seconds is below 2^53, and within two
-// units, less than two millionths of a token, above that.
-func (s State) rescaled(seconds int64) int64 {
+// rescaled is the level, at most full, in the units of a limit whose
+// Rate.Seconds may differ from the one that stored it, rounded down. It is done
+// in doubles because Lua does it in doubles: exact while Level × seconds is
+// below 2^53, and within two units, less than two millionths of a token, above.
+// The product may pass 2^63, so it is cut to full before it is an integer.
+func (s State) rescaled(seconds, full int64) int64 {
 	if s.Seconds == seconds {
-		return s.Level
+		return min(s.Level, full)
 	}
-	return int64(math.Floor(float64(s.Level) * float64(seconds) / float64(s.Seconds)))
+	level := math.Floor(float64(s.Level) * float64(seconds) / float64(s.Seconds))
+	return int64(min(level, float64(full)))
 }

@@ -21,10 +21,26 @@ func Redis(tb testing.TB) (url string) {
 	return "unix://" + startRedis(tb) + "?db=0"
 }
 
+// TryRedis is [Redis] for a test that has something to show without: where no
+// Redis is in PATH it reports so instead of skipping.
+func TryRedis(tb testing.TB) (url string, there bool) {
+	tb.Helper()
+	if findRedis() == "" && os.Getenv("REQUIRE_REDIS") != "1" {
+		return "", false
+	}
+	return Redis(tb), true
+}
+
 func startRedis(tb testing.TB) (socket string) {
 	tb.Helper()
-	program := findRedis(tb)
-	dir, err := os.MkdirTemp("", "weir") // tb.TempDir is too long for a socket's path
+	program := findRedis()
+	if program == "" {
+		if os.Getenv("REQUIRE_REDIS") == "1" {
+			tb.Fatal("REQUIRE_REDIS=1, but neither redis-server nor valkey-server is in PATH (install redis-server)")
+		}
+		tb.Skip("neither redis-server nor valkey-server is in PATH: left out what needs a real Redis")
+	}
+	dir, err := os.MkdirTemp("", "weir") //nolint:usetesting // tb.TempDir may be too long for a socket's path
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -50,22 +66,17 @@ func startRedis(tb testing.TB) (socket string) {
 	return socket
 }
 
-func findRedis(tb testing.TB) string {
-	tb.Helper()
+func findRedis() (program string) {
 	for _, name := range []string{"redis-server", "valkey-server"} {
 		if program, err := exec.LookPath(name); err == nil {
 			return program
 		}
 	}
-	if os.Getenv("REQUIRE_REDIS") == "1" {
-		tb.Fatal("REQUIRE_REDIS=1, but neither redis-server nor valkey-server is in PATH (install redis-server)")
-	}
-	tb.Skip("neither redis-server nor valkey-server is in PATH: left out what needs a real Redis")
 	return ""
 }
 
 func answersPing(socket string) bool {
-	c, err := net.DialTimeout("unix", socket, time.Second)
+	c, err := new(net.Dialer).DialContext(context.Background(), "unix", socket)
 	if err != nil {
 		return false
 	}

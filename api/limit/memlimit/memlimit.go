@@ -10,10 +10,10 @@
 // # Memory
 //
 // An absent key is a full bucket, so a full bucket is forgotten without anyone
-// being able to tell. Each shard sweeps out its full buckets when it has twice
-// as many as survived the sweep before: the work is constant for each new key,
-// and memory follows the number of buckets in use, about 150 bytes and the key
-// for each. [Config.MaxKeys] bounds that number too; a new key beyond it gets
+// being able to tell. Each of 64 shards sweeps out its full buckets when it has
+// twice as many as survived the sweep before, and at least 1,024: the work is
+// constant for each new key, and memory follows the number of buckets in use,
+// about 150 bytes and the key for each. [Config.MaxKeys] bounds that number too; a new key beyond it gets
 // [ErrFull], since the only other way to make room would be to hand tokens out.
 //
 // A take of a key that is already there allocates nothing.
@@ -39,7 +39,7 @@ var ErrFull = errors.New("too many keys in use")
 
 const (
 	shards     = 64
-	minSweepAt = 64 // keys in a shard before its first sweep
+	minSweepAt = 1024 // keys in a shard before a sweep: fewer are not worth forgetting
 )
 
 // Config has the settings of a limiter. The zero Config works.

@@ -3,6 +3,7 @@ package redislimit
 import (
 	"errors"
 	"net"
+	"strings"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -63,7 +64,7 @@ func wayOut(err error) string {
 		return "this is a replica: point REDIS_URL at the primary"
 	case redis.IsOOMError(err):
 		return "Redis is at its maxmemory: raise it"
-	case redis.HasErrorPrefix(err, "WRONGTYPE"):
+	case strings.Contains(err.Error(), "WRONGTYPE"): // within a script it is not always the prefix
 		return "the prefix holds keys of something else: choose another prefix"
 	case errors.As(err, &op) && op.Op == "dial":
 		return "is Redis running, and is REDIS_URL right?"
