@@ -1,20 +1,182 @@
 // Package judge says whether a limit held, from records alone, and proves it.
+//
+// A record says that a request was sent at s, that its answer was whole at e, what
+// it cost, and whether it was admitted, throttled or failed. The limiter decided
+// at an instant p that nobody outside knows, only that s ≤ p ≤ e. The judge
+// accuses a limiter only of what no placement of these instants can explain, so
+// it never accuses a correct one, however slow, reordered or lossy the network.
+//
+// # The model
+//
+// The promise is a token bucket for each key: it holds at most B tokens
+// (capacity), gains r a second (rate), a request of cost c is admitted if and only
+// if c tokens are there, and takes them. Two facts about it carry everything:
+//
+//	(1) tokens admitted in [x, y]  ≤  B + r·(y − x)     for every x ≤ y
+//	(2) the level L never leaves [0, B]
+//
+// # Over-admission (admission.go)
+//
+// A request with x ≤ s and e ≤ y was decided inside [x, y] wherever its p lies.
+// By (1) the cost of the admitted ones among these is at most B + r·(y − x). The
+// judge takes the worst window over all x that are some s and all y that are some
+// e (others are worse for the accuser), in O(n log n). Failed requests may have
+// been charged or not; they are not counted.
+//
+// What it misses: the test is necessary, not sufficient. It is equal to asking
+// whether the admitted requests can be scheduled, preemptively, on one machine
+// that works r tokens a second, each between s and e + B/r; the exact question is
+// the same without preemption, and the two differ by less than one request. So a
+// history that passes is explained by capacity + the largest cost, and an
+// over-admission of less than that can pass unseen when intervals overlap. In
+// sharp mode nothing is missed.
+//
+// # Levels (level.go)
+//
+// Throttling, Retry-After and Remaining are about the level at one instant. Two
+// processes bracket it; both proofs are in level.go. The lower one charges every
+// request as late as it can have been charged (which is what hurts most: a charge
+// in the past may have been refilled since), the upper one as early as it can.
+// A throttled request is wrong if even the lower level is at least its cost at
+// every instant of [s, e].
+//
+// # Sharp mode (sharp.go)
+//
+// Where answers carry the limiter's own decision time, every interval collapses
+// to a point in the limiter's clock. The same code then is an exact replay, and
+// there is nothing left to miss. Interval mode is judged all the same: a limiter
+// whose clock runs wild is only caught by ours.
+//
+// # What the judge allows for
+//
+// All of it widens intervals, and widening is always sound:
+//
+//   - Granularity: a recorded instant may be off by so much, both ways.
+//   - Tick: the limiter's clock may stand still for so long (1 ms unless said), as
+//     a limiter that counts milliseconds is a correct one.
+//   - Drift: the limiter's second and ours may differ by so much (200 ppm unless said).
+//
+// All arithmetic is on integers. A level is counted in units of which one token
+// is Rate.Seconds × 10⁹ and one nanosecond brings Rate.Tokens; where that would
+// pass 2⁶¹ the judge counts in µs, ms or s instead, rounding starts down and ends
+// up, which again only widens.
+//
+// # What holds means
+//
+// "holds" is said only of a load that could have shown the opposite: something
+// was throttled, and the fullest window came near the bound. A plan that stays
+// below the limit on purpose, offered in full and never throttled, holds too, and
+// its sentence says that it holds below the limit. All else that is not broken is
+// inconclusive.
 package judge
 
-import "time"
+import (
+	"fmt"
+	"math"
+	"time"
 
-// The three verdicts.
-const (
-	Holds        = "holds"
-	Broken       = "broken"
-	Inconclusive = "inconclusive"
+	"weir/api/limit"
+	"weir/bench/record"
+	"weir/bench/run"
 )
 
-// A Verdict is what the records prove about a limit, with the evidence.
-type Verdict struct {
-	Verdict  string        `json:"verdict"`  // Holds, Broken or Inconclusive
-	Sentence string        `json:"sentence"` // for a person, e.g. "broken: key 10.0.0.7 was admitted 47 in 3.2 s; …"
-	Plan     string        `json:"plan"`     // the attack that was judged
-	Limit    string        `json:"limit"`    // the promise, e.g. "5/s,capacity=20"
-	Elapsed  time.Duration `json:"elapsed_ns"`
+// Defaults of [Options].
+const (
+	DefaultTick  = time.Millisecond
+	DefaultDrift = 200 // ppm: two crystals at their usual ±100
+)
+
+// Options say what is judged and what is known about it.
+type Options struct {
+	Limit limit.Limit // the promise to each key
+	Plan  string      // name of the plan, for the verdict
+
+	// Fresh says that every key's bucket was full before its first record.
+	// Otherwise it held anything from nothing to capacity.
+	Fresh bool
+	// Granularity of the recorded instants; 0 when they are exact to the ns.
+	Granularity time.Duration
+	// Tick is how long the limiter's clock may stand still; 0 means
+	// DefaultTick, negative means not at all.
+	Tick time.Duration
+	// Drift is by how many parts in a million the limiter's second may differ
+	// from ours; 0 means DefaultDrift, negative means not at all.
+	Drift int64
+
+	// Counts is what the generator said of itself; nil when it is not known.
+	Counts *run.Counts
+	// Planned says that the load is one that a plan asked for, so that staying
+	// below the limit was the intention.
+	Planned bool
+}
+
+func (o *Options) tick() int64 {
+	switch {
+	case o.Tick < 0:
+		return 0
+	case o.Tick == 0:
+		return int64(DefaultTick)
+	}
+	return int64(o.Tick)
+}
+
+func (o *Options) drift() int64 {
+	switch {
+	case o.Drift < 0:
+		return 0
+	case o.Drift == 0:
+		return DefaultDrift
+	}
+	return o.Drift
+}
+
+// A Judge collects records and then judges them. It keeps about 30 bytes a
+// record, 50 where answers carry quota headers. It is for one goroutine.
+type Judge struct {
+	opt     Options
+	cols    columns
+	headers headerNotes
+	lag     lagNotes
+}
+
+// New returns a judge of one plan. The limit must be valid.
+func New(opt Options) (*Judge, error) {
+	if err := opt.Limit.Validate(); err != nil {
+		return nil, fmt.Errorf("judge: %w", err)
+	}
+	if opt.Granularity < 0 {
+		return nil, fmt.Errorf("judge: granularity %v is negative", opt.Granularity)
+	}
+	return &Judge{opt: opt, cols: newColumns(), headers: headerNotes{limit: opt.Limit}}, nil
+}
+
+// Add takes records in any order; it keeps nothing of the batch.
+func (j *Judge) Add(batch []record.Record) error {
+	for i := range batch {
+		r := &batch[i]
+		if r.Cost < 0 {
+			return fmt.Errorf("judge: record %d of plan %q has cost %d (want 0 or more)", r.Seq, r.Plan, r.Cost)
+		}
+		if len(j.cols.sent) == math.MaxInt32 {
+			return fmt.Errorf("judge: more than %d records in plan %q", math.MaxInt32, j.opt.Plan)
+		}
+		j.cols.add(r)
+		j.lag.add(r)
+		if r.Outcome != record.Failed {
+			j.headers.add(r)
+		}
+	}
+	return nil
+}
+
+// Verdict judges what was added. The result shares nothing with the judge.
+func (j *Judge) Verdict() *Verdict {
+	started := time.Now()
+	t := newTrial(j)
+	for key, rows := range j.cols.byKey() {
+		t.judge(key, rows)
+	}
+	v := t.verdict(&j.lag)
+	v.Elapsed = time.Since(started)
+	return v
 }

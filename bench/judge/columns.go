@@ -1,0 +1,112 @@
+package judge
+
+import (
+	"iter"
+	"math"
+
+	"weir/bench/record"
+)
+
+// columns hold what the judge needs of each record, without pointers, so that
+// ten million records are a few hundred megabytes that the collector never walks.
+type columns struct {
+	ids   map[string]int32
+	names []string // by key id
+
+	key     []int32
+	sent    []int64
+	done    []int64
+	cost    []int64
+	outcome []record.Outcome
+
+	// Columns that stay nil until an answer carries the header.
+	decided   []int64   // µs by the limiter's clock; 0 absent
+	remaining []float64 // X-RateLimit-Remaining; NaN absent
+	left      []float64 // RateLimit r=; NaN absent
+	after     []float64 // Retry-After in seconds; NaN absent
+}
+
+func newColumns() columns { return columns{ids: map[string]int32{}} }
+
+func (c *columns) add(r *record.Record) {
+	id, known := c.ids[r.Key]
+	if !known {
+		id = int32(len(c.names))
+		c.ids[r.Key] = id
+		c.names = append(c.names, r.Key)
+	}
+	n := len(c.sent)
+	c.key = append(c.key, id)
+	c.sent = append(c.sent, min(r.Sent, r.Done)) // a clock that stepped back: either order may be true
+	c.done = append(c.done, max(r.Sent, r.Done))
+	c.cost = append(c.cost, r.Cost)
+	c.outcome = append(c.outcome, r.Outcome)
+	switch {
+	case c.decided != nil:
+		c.decided = append(c.decided, r.Quota.DecidedAt)
+	case r.Quota.DecidedAt != 0:
+		c.decided = append(make([]int64, n, cap(c.sent)), r.Quota.DecidedAt)
+	}
+	c.remaining = appendOptional(c.remaining, n, cap(c.sent), r.Quota.Remaining)
+	c.left = appendOptional(c.left, n, cap(c.sent), r.Quota.FieldLeft)
+	c.after = appendOptional(c.after, n, cap(c.sent), r.Quota.RetryAfter)
+}
+
+// appendOptional appends to a column that exists only once a value is there.
+func appendOptional(column []float64, n, room int, value float64) []float64 {
+	if column == nil {
+		if math.IsNaN(value) {
+			return nil
+		}
+		column = make([]float64, n, room)
+		for i := range column {
+			column[i] = math.NaN()
+		}
+	}
+	return append(column, value)
+}
+
+func optional(column []float64, row int32) float64 {
+	if column == nil {
+		return math.NaN()
+	}
+	return column[row]
+}
+
+// byKey goes over the keys, each with its rows in the order of sent. The rows are
+// good until the next key.
+func (c *columns) byKey() iter.Seq2[int32, []int32] {
+	n := len(c.sent)
+	rows := make([]int32, n)
+	for i := range rows {
+		rows[i] = int32(i)
+	}
+	var s scratch
+	sortRows(rows, func(row int32) int64 { return c.sent[row] }, &s)
+	starts := make([]int32, len(c.names)+1)
+	if len(c.names) > 1 {
+		// A stable counting sort by key keeps the order of sent within each.
+		for _, id := range c.key {
+			starts[id+1]++
+		}
+		for id := range c.names {
+			starts[id+1] += starts[id]
+		}
+		sorted, next := make([]int32, n), append([]int32(nil), starts...)
+		for _, row := range rows {
+			id := c.key[row]
+			sorted[next[id]] = row
+			next[id]++
+		}
+		rows = sorted
+	} else if len(c.names) == 1 {
+		starts[1] = int32(n)
+	}
+	return func(yield func(int32, []int32) bool) {
+		for id := range c.names {
+			if !yield(int32(id), rows[starts[id]:starts[id+1]]) {
+				return
+			}
+		}
+	}
+}

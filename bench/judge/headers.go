@@ -1,0 +1,146 @@
+package judge
+
+import (
+	"math"
+
+	"weir/api/limit"
+	"weir/bench/record"
+)
+
+// headerNotes hold the headers that need no history against the limit, as the
+// records come in.
+type headerNotes struct {
+	limit limit.Limit
+	// other says that some X- or RateLimit-Limit, and otherPolicy that some
+	// RateLimit-Policy, speaks of another limit. What is left of that other
+	// limit says nothing about this one.
+	other, otherPolicy bool
+	answers            int64 // that carried any of the headers
+	count              int64
+	examples           []Contradiction
+}
+
+func (n *headerNotes) add(r *record.Record) {
+	q := &r.Quota
+	l, rate := n.limit, n.limit.Rate.PerSecond()
+	capacity := float64(l.Capacity)
+	if present(q.Limit) || present(q.Remaining) || present(q.FieldLeft) || present(q.Quota) {
+		n.answers++
+	}
+	if present(q.Limit) && q.Limit != capacity && !perUnit(q.Limit, rate) {
+		n.other = true
+		n.note(r, "X-RateLimit-Limit", q.Limit, capacity)
+	}
+	if present(q.Rate) && math.Abs(q.Rate-rate) > 0.01 {
+		n.other = true
+		n.note(r, "X-RateLimit-Rate", q.Rate, rate)
+	}
+	if present(q.Quota) && q.Quota != capacity && !perWindow(q.Quota, q.Window, rate) {
+		n.otherPolicy = true
+		n.note(r, "RateLimit-Policy q", q.Quota, capacity)
+	}
+	if present(q.Quota) && present(q.Window) && !perWindow(q.Quota, q.Window, rate) {
+		n.otherPolicy = true
+		n.note(r, "RateLimit-Policy w", q.Window, q.Quota/rate)
+	}
+}
+
+func (n *headerNotes) note(r *record.Record, header string, said, want float64) {
+	n.count++
+	n.examples = appendSome(n.examples, Contradiction{
+		Key: r.Key, SentNS: r.Sent, Header: header, Said: said, Limit: finite(want), Why: OtherLimit,
+	})
+}
+
+func present(x float64) bool { return !math.IsNaN(x) }
+
+// perUnit says that n is the rate in some usual unit: 300 for 5/s is 300 a minute.
+func perUnit(n, rate float64) bool {
+	for _, seconds := range []float64{1, 60, 3600, 86400} {
+		if n == math.Ceil(rate*seconds-1e-9) || n == math.Floor(rate*seconds+1e-9) {
+			return true
+		}
+	}
+	return false
+}
+
+// perWindow says that q tokens in w seconds are the rate, w rounded either way.
+func perWindow(q, w, rate float64) bool {
+	if math.IsNaN(w) {
+		return perUnit(q, rate)
+	}
+	return rate*(w+1) >= q-1e-9 && rate*(w-1) <= q+1e-9
+}
+
+// remaining holds what answers said is left against the levels, and against each
+// other.
+//
+//   - above: more than the upper level, less the request's own cost if it was
+//     admitted; or no less than the cost of a request that was throttled.
+//   - below: less than the whole tokens of the lower level.
+//   - rises: more than an answer that was whole before this request was sent said,
+//     plus what refilling can have brought since.
+//
+// An API may round what it says to whole tokens, to the nearest even; the judge
+// allows for that, and for hundredths where the number has a fraction.
+func (t *trial) remaining(f *findings, h *history, lv *levels, byDone []int32) {
+	if h.cols.remaining != nil && !t.notes.other {
+		t.left(f, h, lv, byDone, h.cols.remaining, "X-RateLimit-Remaining")
+	}
+	if h.cols.left != nil && !t.notes.otherPolicy {
+		t.left(f, h, lv, byDone, h.cols.left, "RateLimit r")
+	}
+}
+
+func (t *trial) left(f *findings, h *history, lv *levels, byDone []int32, column []float64, header string) {
+	s := &h.scale
+	rate := float64(s.rate) / float64(s.unit) // tokens a step
+	earlier, at := math.Inf(1), 0             // earlier + rate·time: the most an earlier answer leaves possible
+	for i := range h.start {
+		from := s.fastDown(h.start[i])
+		for at < len(byDone) && s.fastUp(h.end[byDone[at]]) < from {
+			k := byDone[at]
+			if said := column[h.row[k]]; present(said) {
+				earlier = min(earlier, said+2*rounding(said)-rate*float64(s.fastDown(h.start[k])))
+			}
+			at++
+		}
+		said := column[h.row[i]]
+		if !present(said) || h.outcome(i) == record.Failed {
+			continue
+		}
+		most, taken := lv.most(i), int64(0)
+		if h.tookTokens(i) {
+			taken = h.cost[i] * s.unit
+		} else if h.outcome(i) == record.Throttled && h.cost[i]*s.unit <= s.full {
+			most = min(most, h.cost[i]*s.unit)
+		}
+		highest := s.tokens(max(most-taken, 0))
+		risen := max(earlier+rate*float64(s.fastUp(h.end[i]))-s.tokens(taken), 0)
+		lowest := math.Floor(s.tokens(lv.least(i)) + 1e-9)
+		slack := rounding(said) + 1e-6*max(1, math.Abs(said))
+		switch {
+		case said > highest+slack:
+			f.lie(h, i, header, said, highest, RemainingAbove)
+		case said > risen+slack:
+			f.lie(h, i, header, said, risen, RemainingRises)
+		case said < lowest-1e-6*max(1, lowest):
+			f.lie(h, i, header, said, lowest, RemainingBelow)
+		}
+	}
+}
+
+// rounding is by how much a number of tokens as printed may be above the true one.
+func rounding(said float64) float64 {
+	if said == math.Trunc(said) {
+		return 0.5
+	}
+	return 0.005
+}
+
+func (f *findings) lie(h *history, i int, header string, said, want float64, why string) {
+	f.lied++
+	f.lies = appendSome(f.lies, Contradiction{
+		Key: f.key, SentNS: h.cols.sent[h.row[i]], Header: header, Said: said, Limit: want, Why: why,
+	})
+}
