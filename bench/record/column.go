@@ -90,7 +90,7 @@ func (c *column) enter(page parquet.Page) error {
 		return nil
 	}
 	c.indexes = nil
-	switch c.kind {
+	switch c.kind { //nolint:exhaustive // wants lets no other kind through
 	case parquet.Int64:
 		c.ints = data.Int64()
 	case parquet.Int32:
@@ -108,7 +108,7 @@ func (c *column) enter(page parquet.Page) error {
 func (c *column) learn(dictionary parquet.Dictionary) {
 	c.dictInts, c.dictFloats, c.dictTexts = c.dictInts[:0], c.dictFloats[:0], c.dictTexts[:0]
 	for i := range int32(dictionary.Len()) {
-		switch v := dictionary.Index(i); c.kind {
+		switch v := dictionary.Index(i); c.kind { //nolint:exhaustive // as in enter
 		case parquet.Int64:
 			c.dictInts = append(c.dictInts, v.Int64())
 		case parquet.Int32:

@@ -68,16 +68,20 @@ func (e *DamagedError) Error() string {
 
 func (e *DamagedError) Unwrap() error { return e.Err }
 
+// ErrNoSegment reports a folder in which nothing was recorded.
+var ErrNoSegment = errors.New("no segment")
+
 // Open reads the records at path: one segment, the folder of one plan, or the
 // folder of a run with a folder for each plan. Segments come in the order of
-// their names, plans too. A path without any segment is an error.
+// their names, plans too. A path without any segment is an
+// error, ErrNoSegment.
 func Open(path string) (*Reader, error) {
 	files, err := find(path)
 	if err != nil {
 		return nil, fmt.Errorf("open records: %w", err)
 	}
 	if len(files) == 0 {
-		return nil, fmt.Errorf("open records: no segment (*%s) in %q or in its folders", segmentSuffix, path)
+		return nil, fmt.Errorf("open records: %w (*%s) in %q or in its folders", ErrNoSegment, segmentSuffix, path)
 	}
 	return NewReader(&folder{files: files, names: interner{}}), nil
 }

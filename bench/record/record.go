@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 )
 
 // An Outcome is how a request ended. Throttled is neither success nor failure.
@@ -53,10 +54,8 @@ func OutcomeOf(status int, throttle ...int) Outcome {
 	if len(throttle) == 0 && status == http.StatusTooManyRequests {
 		return Throttled
 	}
-	for _, code := range throttle {
-		if status == code {
-			return Throttled
-		}
+	if slices.Contains(throttle, status) {
+		return Throttled
 	}
 	if status >= 200 && status < 400 {
 		return Admitted
