@@ -21,7 +21,9 @@ import (
 const duration = "http_req_duration"
 
 // fromK6 takes what a sample tells. Connecting and the TLS handshake come before
-// the duration begins, and the decision after, so [Sent, Done] holds it.
+// the duration begins, and the decision after, so [Sent, Done] holds it; also
+// where no answer came, for then the duration counts the wait in vain. A request
+// that could not be written to its end has a duration of 0.
 func (o *Options) fromK6(r *record.Record, end int64, milliseconds float64, tag func(string) string) error {
 	if math.IsNaN(milliseconds) || milliseconds < 0 || milliseconds > float64(maxLatency/time.Millisecond) {
 		return fmt.Errorf("its duration %g ms is not between 0 and %v", milliseconds, maxLatency)
