@@ -73,6 +73,8 @@ Exit codes: 0 fine · 1 weir failed · 2 wrong usage · 3 what was tested fell s
 		return fmt.Errorf("%w (see %s --help)", err, cmd.CommandPath())
 	})
 	root.AddCommand(
+		newReportCommand(),
+		newRunCommand(),
 		newVersionCommand(),
 		newExportCommand(),
 		newImportCommand(),
