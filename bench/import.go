@@ -58,7 +58,7 @@ The path of the run is printed.`,
 				if im.folder, err = run.Create(results, "import", buildCommit(), time.Now()); err != nil {
 					return err
 				}
-				return im.folder.Update(func(m *run.Manifest) { m.Command = commandLine(cmd, args) })
+				return im.folder.Update(func(m *run.Manifest) { m.Command = importCommandLine(cmd, args) })
 			}
 			if err := im.do(cmd.Context(), r); err != nil {
 				return err
@@ -78,8 +78,8 @@ The path of the run is printed.`,
 	return cmd
 }
 
-// commandLine is the command that was given, with the flags that were.
-func commandLine(cmd *cobra.Command, args []string) string {
+// importCommandLine is the command that was given, with the flags that were.
+func importCommandLine(cmd *cobra.Command, args []string) string {
 	words := append([]string{cmd.CommandPath()}, args...)
 	cmd.Flags().Visit(func(f *pflag.Flag) {
 		words = append(words, fmt.Sprintf("--%s=%s", f.Name, strings.Trim(f.Value.String(), "[]")))
