@@ -39,7 +39,7 @@ func (t *trial) overAdmission(h *history, byDone []int32) *window {
 		return nil
 	}
 	s := &h.scale
-	tree := t.scratch.tree.reset(len(byDone))
+	tree := t.scratch.tree.reset(len(byDone), &t.scratch)
 	rank := sized(&t.scratch.permSpare, len(h.start))
 	for at, i := range byDone {
 		rank[i] = int32(at)
@@ -115,12 +115,12 @@ const (
 	none  = -1 << 61 // below every true value, and no sum with a true value overflows
 )
 
-func (t *sumTree) reset(n int) *sumTree {
+func (t *sumTree) reset(n int, s *scratch) *sumTree {
 	t.leaves = 1
 	for t.leaves*block < n {
 		t.leaves *= 2
 	}
-	t.cost, t.offset = sized(&t.cost, n), sized(&t.offset, n)
+	t.cost, t.offset = sized(&s.one, n), sized(&s.two, n)
 	t.sum, t.peak = sized(&t.sum, 2*t.leaves), sized(&t.peak, 2*t.leaves)
 	clear(t.cost)
 	clear(t.sum)

@@ -13,7 +13,7 @@ type columns struct {
 	ids   map[string]int32
 	names []string // by key id
 
-	key     []int32
+	key     []int32 // nil while there is one key
 	sent    []int64
 	done    []int64
 	cost    []int64
@@ -29,14 +29,19 @@ type columns struct {
 func newColumns() columns { return columns{ids: map[string]int32{}} }
 
 func (c *columns) add(r *record.Record) {
+	n := len(c.sent)
 	id, known := c.ids[r.Key]
 	if !known {
 		id = int32(len(c.names))
 		c.ids[r.Key] = id
 		c.names = append(c.names, r.Key)
 	}
-	n := len(c.sent)
-	c.key = append(c.key, id)
+	if id > 0 && c.key == nil {
+		c.key = make([]int32, n, cap(c.sent)+1)
+	}
+	if c.key != nil {
+		c.key = append(c.key, id)
+	}
 	c.sent = append(c.sent, min(r.Sent, r.Done)) // a clock that stepped back: either order may be true
 	c.done = append(c.done, max(r.Sent, r.Done))
 	c.cost = append(c.cost, r.Cost)
@@ -75,14 +80,13 @@ func optional(column []float64, row int32) float64 {
 
 // byKey goes over the keys, each with its rows in the order of sent. The rows are
 // good until the next key.
-func (c *columns) byKey() iter.Seq2[int32, []int32] {
+func (c *columns) byKey(s *scratch) iter.Seq2[int32, []int32] {
 	n := len(c.sent)
 	rows := make([]int32, n)
 	for i := range rows {
 		rows[i] = int32(i)
 	}
-	var s scratch
-	sortRows(rows, func(row int32) int64 { return c.sent[row] }, &s)
+	sortRows(rows, func(row int32) int64 { return c.sent[row] }, s)
 	starts := make([]int32, len(c.names)+1)
 	if len(c.names) > 1 {
 		// A stable counting sort by key keeps the order of sent within each.

@@ -124,7 +124,7 @@ func (t *trial) left(f *findings, h *history, lv *levels, byDone []int32, column
 			f.lie(h, i, header, said, highest, RemainingAbove)
 		case said > risen+slack:
 			f.lie(h, i, header, said, risen, RemainingRises)
-		case said < lowest-1e-6*max(1, lowest):
+		case said < lowest-1e-6*max(1, lowest) && !t.opt.Incomplete:
 			f.lie(h, i, header, said, lowest, RemainingBelow)
 		}
 	}

@@ -38,11 +38,12 @@ func (h *history) tookTokens(i int) bool { return h.cost[i] > 0 && h.outcome(i) 
 func (t *trial) interval(rows []int32) (*history, error) {
 	h := t.newHistory(rows)
 	c, grain, tick := t.cols, int64(t.opt.Granularity), t.opt.tick()
-	h.origin = c.sent[rows[0]] - grain - tick
-	h.known = tick + 2*grain // the latest the first request can have been sent
+	early := (grain+1)/2 + tick // by how much a recorded sent may be after the earliest tick
+	h.origin = c.sent[rows[0]] - early
+	h.known = early + grain // the latest instant at which the first request can have been sent
 	last := int64(0)
 	for i, row := range rows {
-		h.start[i] = c.sent[row] - grain - tick - h.origin
+		h.start[i] = c.sent[row] - early - h.origin
 		h.end[i] = c.done[row] + grain - h.origin
 		last = max(last, h.end[i])
 		if c.outcome[row] == record.Failed {

@@ -51,7 +51,7 @@
 //
 // All of it widens intervals, and widening is always sound:
 //
-//   - Granularity: a recorded instant may be off by so much, both ways.
+//   - Granularity: recorded instants are rounded, down or to the nearest.
 //   - Tick: the limiter's clock may stand still for so long (1 ms unless said), as
 //     a limiter that counts milliseconds is a correct one.
 //   - Drift: the limiter's second and ours may differ by so much (200 ppm unless said).
@@ -73,6 +73,7 @@ package judge
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"time"
 
 	"weir/api/limit"
@@ -94,7 +95,12 @@ type Options struct {
 	// Fresh says that every key's bucket was full before its first record.
 	// Otherwise it held anything from nothing to capacity.
 	Fresh bool
-	// Granularity of the recorded instants; 0 when they are exact to the ns.
+	// Incomplete says that requests may be missing from the records: a damaged
+	// segment, a run cut off. Then nothing is proved that a missing request could
+	// explain; over-admission still is.
+	Incomplete bool
+	// Granularity of the recorded instants, which were rounded down to it or to
+	// the nearest; 0 when they are exact.
 	Granularity time.Duration
 	// Tick is how long the limiter's clock may stand still; 0 means
 	// DefaultTick, negative means not at all.
@@ -169,11 +175,61 @@ func (j *Judge) Add(batch []record.Record) error {
 	return nil
 }
 
+// Records judges the records of a reader that keep says to keep, which may change
+// them first; a nil keep keeps all. What is left out, or could not be read, is taken
+// to be missing.
+func Records(r *record.Reader, opt Options, keep func(*record.Record) bool) (*Verdict, error) {
+	j, err := New(opt)
+	if err != nil {
+		return nil, err
+	}
+	for batch := range r.Batches() {
+		if keep != nil {
+			kept := batch[:0]
+			for i := range batch {
+				if keep(&batch[i]) {
+					kept = append(kept, batch[i])
+				}
+			}
+			j.opt.Incomplete = j.opt.Incomplete || len(kept) < len(batch)
+			batch = kept
+		}
+		if err := j.Add(batch); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.Err(); err != nil {
+		return nil, err
+	}
+	j.opt.Incomplete = j.opt.Incomplete || len(r.Damaged()) > 0
+	j.opt.Granularity = max(j.opt.Granularity, r.Granularity())
+	return j.Verdict(), nil
+}
+
+// OptionsOf are the options under which an attack of a run is judged. Its plan
+// must promise a limit.
+func OptionsOf(a *run.Attack) Options {
+	opt := Options{
+		Limit: *a.Plan.Limit, Plan: a.Plan.Name, Fresh: a.Plan.Fresh, Granularity: a.Granularity,
+		Planned: a.Engine != "import", Incomplete: a.Ended.IsZero(),
+	}
+	if a.Counts != (run.Counts{}) && a.Engine != "import" {
+		opt.Counts = &a.Counts
+	}
+	return opt
+}
+
 // Verdict judges what was added. The result shares nothing with the judge.
 func (j *Judge) Verdict() *Verdict {
 	started := time.Now()
+	if c := j.opt.Counts; c != nil && c.Sent > j.lag.sent {
+		j.opt.Incomplete = true
+	}
+	if j.lag.sent > 1<<20 {
+		runtime.GC() // what the columns outgrew makes room for the scratch memory
+	}
 	t := newTrial(j)
-	for key, rows := range j.cols.byKey() {
+	for key, rows := range j.cols.byKey(&t.scratch) {
 		t.judge(key, rows)
 	}
 	v := t.verdict(&j.lag)

@@ -56,7 +56,7 @@ func (t *trial) levels(h *history, byDone []int32, broken bool) *levels {
 	n := len(h.start)
 	lv := &t.scratch.levels
 	lv.h = h
-	lv.atStart, lv.upper = sized(&lv.atStart, n), sized(&lv.upper, n)
+	lv.atStart, lv.upper = sized(&t.scratch.low, n), sized(&t.scratch.high, n)
 	low := lowerBucket{s: &h.scale, at: h.scale.slowUp(h.known), floor: 0}
 	if h.fresh {
 		low.base, low.at = h.scale.full, 0

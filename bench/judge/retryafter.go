@@ -118,7 +118,7 @@ func (t *trial) retries(f *findings, h *history) {
 			highest = max(highest, h.cost[i])
 		}
 	}
-	due := sized(&t.scratch.due, n+1) // due[i]: the earliest instant at which a wait of j ≥ i is over
+	due := sized(&t.scratch.one, n+1) // due[i]: the earliest instant at which a wait of j ≥ i is over
 	due[n] = never
 	for i := n - 1; i >= 0; i-- {
 		due[i] = due[i+1]
@@ -129,7 +129,7 @@ func (t *trial) retries(f *findings, h *history) {
 			due[i] = min(due[i], s.slowUp(h.end[i])+s.up(wait))
 		}
 	}
-	latest := sized(&t.scratch.latest, n) // latest[i]: the latest end of admitted requests up to i; never for a failed one
+	latest := sized(&t.scratch.two, n) // latest[i]: the latest end of admitted requests up to i; never for a failed one
 	sofar := int64(-1)
 	for i := range n {
 		if h.tookTokens(i) || h.end[i] == never && h.cost[i] > 0 {

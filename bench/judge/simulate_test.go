@@ -20,6 +20,7 @@ type world struct {
 	tick    int64   // µs: the limiter reads a clock that stands still so long
 	drift   float64 // the limiter's second is 1 + drift of ours
 	grain   int64   // ns: recorded instants are rounded down to it
+	nearest bool    // … or to the nearest
 	offset  int64   // µs: the limiter's clock minus ours
 	fresh   bool
 	decided bool // answers carry decision times
@@ -39,7 +40,8 @@ func newWorld(seed uint64) *world {
 	w.limit = limit.Limit{Capacity: 1 + rng.Int64N(1<<rng.IntN(9)), Rate: rates[rng.IntN(len(rates))]}
 	w.tick = []int64{1, 1, 1, 100, 1000}[rng.IntN(5)]
 	w.drift = []float64{0, 0, 2e-4, -2e-4, 1e-4}[rng.IntN(5)]
-	w.grain = []int64{1, 1, 1000, 1000_000}[rng.IntN(4)]
+	w.grain = []int64{1, 1, 1000, 1e6, 1e8}[rng.IntN(5)]
+	w.nearest = rng.IntN(3) == 0
 	w.offset = rng.Int64N(2_000_000) - 1_000_000
 	w.fresh = rng.IntN(2) == 0
 	w.quota = rng.IntN(3) > 0
@@ -134,8 +136,12 @@ func (w *world) run(key string, n int) []record.Record {
 	w.decide(records, events)
 	for i := range records {
 		r := &records[i]
-		r.Sent, r.Planned = r.Sent/w.grain*w.grain, r.Planned/w.grain*w.grain
-		r.Done = r.Done / w.grain * w.grain
+		half := int64(0)
+		if w.nearest {
+			half = w.grain / 2
+		}
+		r.Sent, r.Planned = (r.Sent+half)/w.grain*w.grain, (r.Planned+half)/w.grain*w.grain
+		r.Done = (r.Done + half) / w.grain * w.grain
 	}
 	w.rng.Shuffle(n, func(i, k int) {
 		if w.costs { // order of arrival must not matter
@@ -186,7 +192,7 @@ func (w *world) decide(records []record.Record, events []event) {
 
 func (w *world) options() judge.Options {
 	return judge.Options{
-		Limit: w.limit, Fresh: w.fresh, Granularity: time.Duration(w.grain - 1),
+		Limit: w.limit, Fresh: w.fresh, Granularity: time.Duration(w.grain / 1000 * 1000), // 1 ns is none
 		Tick: time.Duration(w.tick) * time.Microsecond, Drift: 210,
 	}
 }

@@ -6,17 +6,16 @@ import (
 )
 
 // scratch is memory that one key after the other uses, so that a hundred thousand
-// keys cost no more garbage than the largest of them.
+// keys cost no more garbage than the largest of them. Steps that are never at work
+// together share it.
 type scratch struct {
-	keys, spare     []int64
-	perm, permSpare []int32
-
-	start, end, cost []int64
-	due              []int64
+	start, end, cost []int64 // the history
+	perm, permSpare  []int32 // orders; ranks
+	one, two         []int64 // sorting; then over-admission; then retries
+	low, high        []int64 // levels
 	tree             sumTree
 	lowest           minTree
 	levels           levels
-	latest           []int64
 }
 
 // sized returns a slice of n elements over the memory of *buffer, grown if need
@@ -39,7 +38,7 @@ func sortRows(rows []int32, key func(int32) int64, s *scratch) {
 		slices.SortStableFunc(rows, func(a, b int32) int { return cmp.Compare(key(a), key(b)) })
 		return
 	}
-	keys := sized(&s.keys, len(rows))
+	keys := sized(&s.one, len(rows))
 	lowest := key(rows[0])
 	for i, row := range rows {
 		keys[i] = key(row)
@@ -48,7 +47,7 @@ func sortRows(rows []int32, key func(int32) int64, s *scratch) {
 	for i := range keys {
 		keys[i] = int64(uint64(keys[i]) - uint64(lowest)) // as unsigned: never overflows
 	}
-	radix(keys, rows, sized(&s.spare, len(rows)), sized(&s.permSpare, len(rows)))
+	radix(keys, rows, sized(&s.two, len(rows)), sized(&s.permSpare, len(rows)))
 }
 
 func isSorted(rows []int32, key func(int32) int64) bool {

@@ -55,11 +55,15 @@ func (t *trial) inspect(key string, h *history) *findings {
 	lv := t.levels(h, byDone, f.over != nil && f.over.excess > 0)
 	for i := range h.start {
 		if h.outcome(i) == record.Throttled {
-			f.throttling(h, lv, i)
 			f.promise(h, lv, i)
+			if !t.opt.Incomplete {
+				f.throttling(h, lv, i)
+			}
 		}
 	}
-	t.retries(f, h)
+	if !t.opt.Incomplete {
+		t.retries(f, h)
+	}
 	t.remaining(f, h, lv, byDone)
 	return f
 }

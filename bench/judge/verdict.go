@@ -279,9 +279,12 @@ func (t *trial) assumptions() []string {
 	if t.opt.Fresh {
 		start = "every bucket was full before its first record"
 	}
+	whole := "the records hold all requests of each key, and each reached the limiter at most once"
+	if t.opt.Incomplete {
+		whole = "requests may be missing from the records: nothing was proved that a missing one could explain"
+	}
 	list := []string{
-		start,
-		"the records hold all requests of each key, and each reached the limiter at most once",
+		start, whole,
 		"a failed request may have been charged or not, at any time since it was sent",
 	}
 	if tick := t.opt.tick(); tick > 0 {
