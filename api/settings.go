@@ -154,7 +154,9 @@ var table = []setting{
 	},
 	{
 		"REDIS_DEADLINE", "duration", "250ms", "how long one decision may wait for Redis, 1ms to 1m",
-		func(s *settings, value string) error { return setDuration(&s.deadline, value, time.Millisecond, time.Minute) },
+		func(s *settings, value string) error {
+			return setDuration(&s.deadline, value, time.Millisecond, time.Minute)
+		},
 	},
 	{
 		"BREAKER_FAILURES", "count", "5", "failures in a row after which Redis counts as away, 1 to 1000000",
@@ -219,7 +221,7 @@ var table = []setting{
 func checkRedisURL(value string) error {
 	client, err := redislimit.NewClient(value)
 	if err != nil {
-		return fmt.Errorf("%w, or memory:", err)
+		return fmt.Errorf("%w, or memory: for this process alone", err)
 	}
 	_ = client.Close() // it has no connection yet
 	if parsed, err := url.Parse(value); err == nil && parsed.Port() != "" {
@@ -288,16 +290,16 @@ func itemsFirst(s settings) []route {
 	return append([]route{items}, rest...)
 }
 
-// redacted hides what may be a password in a URL.
+// redacted hides what may be a password: in a URL, or in what was to be one.
 func redacted(value string) string {
-	if !strings.Contains(value, "@") {
+	at := strings.LastIndexByte(value, '@')
+	if at < 0 {
 		return value
 	}
-	parsed, err := url.Parse(value)
-	if err != nil {
-		return "…" + value[strings.LastIndexByte(value, '@'):]
+	if parsed, err := url.Parse(value); err == nil && parsed.User != nil {
+		return parsed.Redacted()
 	}
-	return parsed.Redacted()
+	return "xxxxx" + value[at:]
 }
 
 const helpHead = `weir-api is a rate-limited HTTP API: every client has a token bucket, in Redis or in this process.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/textproto"
+	"slices"
 	"strings"
 )
 
@@ -144,8 +145,8 @@ func hashed(value string) string {
 // A hop that is no address ends the walk: whoever passed it on is the client.
 func forwardedFor(peer netip.Addr, lines []string, trusted []netip.Prefix) netip.Addr {
 	client := peer
-	for i := len(lines) - 1; i >= 0; i-- {
-		for rest := lines[i]; rest != ""; {
+	for _, line := range slices.Backward(lines) {
+		for rest := line; rest != ""; {
 			if !contains(trusted, client) {
 				return client
 			}

@@ -50,6 +50,7 @@ func outcomeOf(answer guard.Answer) int {
 			return outcomeErrorLocalAllowed
 		}
 		return outcomeErrorLocalDenied
+	case guard.Backend:
 	}
 	if answer.Allowed {
 		return outcomeAllowed
@@ -152,6 +153,7 @@ func (m *routeMeter) observe(key string, answer guard.Answer, started time.Time)
 		m.busiest.observe(key, answer.Remaining, ts)
 	case guard.ByOpen:
 		m.points.add(ts, true, -1, took)
+	case guard.ByClosed, guard.Abandoned: // neither admitted nor throttled
 	}
 }
 

@@ -147,6 +147,7 @@ func (g *Guard) away(ctx context.Context, key string, cost int64, cause error) A
 			return Answer{Decision: decision, Source: ByLocal, Err: cause}
 		}
 		cause = errors.Join(cause, err)
+	case Closed:
 	}
 	return Answer{Decision: limit.Decision{RetryAfter: g.breaker.RetryAfter()}, Source: ByClosed, Err: cause}
 }
