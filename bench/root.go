@@ -75,7 +75,9 @@ Exit codes: 0 fine · 1 weir failed · 2 wrong usage · 3 what was tested fell s
 	root.AddCommand(
 		newReportCommand(),
 		newRunCommand(),
+		newAttackCommand(),
 		newVersionCommand(),
+		newCheckCommand(),
 		newExportCommand(),
 		newImportCommand(),
 	)
