@@ -24,7 +24,7 @@ var errPortTaken = errors.New("port taken")
 // A Process is a child that does not outlive weir: see the package comment.
 type Process struct {
 	cmd    *exec.Cmd
-	log    string // file of its output; empty when the caller took the output
+	log    string // see Log
 	done   chan struct{}
 	result error // of Wait; read after done is closed
 }
@@ -52,8 +52,8 @@ func StartProcess(cmd *exec.Cmd) (*Process, error) {
 	return p, nil
 }
 
-// startLogged starts cmd in dir with both outputs in dir/<name>.log.
-func startLogged(cmd *exec.Cmd, dir, name string) (*Process, error) {
+// StartLogged starts cmd in dir with both outputs in dir/<name>.log.
+func StartLogged(cmd *exec.Cmd, dir, name string) (*Process, error) {
 	path := filepath.Join(dir, name+".log")
 	log, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
@@ -146,6 +146,9 @@ func (p *Process) ended() bool {
 		return false
 	}
 }
+
+// Log is the file of the outputs; "" when the caller took them.
+func (p *Process) Log() string { return p.log }
 
 // logTail is the last line or so of the log.
 func (p *Process) logTail() []byte {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"weir/bench/run"
 )
@@ -34,6 +35,10 @@ type redisStore struct {
 	store run.Store
 	notes []string
 	stop  func()
+}
+
+func init() {
+	logging.Disable() // what go-redis would print comes back as errors
 }
 
 func startRedis(ctx context.Context, config Config) (*redisStore, error) {
@@ -77,7 +82,7 @@ func tryPrivate(ctx context.Context, path, kind, logDir string) (*redisStore, er
 		return nil, err
 	}
 	//nolint:noctx // Close stops it; a cancelled run still needs it until its requests are done
-	process, err := startLogged(exec.Command(path, "--port", port, "--bind", "127.0.0.1",
+	process, err := StartLogged(exec.Command(path, "--port", port, "--bind", "127.0.0.1",
 		"--save", "", "--appendonly", "no", "--daemonize", "no"), logDir, kind)
 	if err != nil {
 		return nil, err

@@ -154,7 +154,7 @@ func lockedRedis(t *testing.T) string {
 		t.Fatal(err)
 	}
 	_, port, _ := net.SplitHostPort(address)
-	process, err := startLogged(exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--requirepass", "secret"),
+	process, err := StartLogged(exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--requirepass", "secret"),
 		t.TempDir(), "locked")
 	if err != nil {
 		t.Fatal(err)
@@ -207,7 +207,7 @@ func TestPortTaken(t *testing.T) {
 	}
 	defer listener.Close()
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	process, err := startLogged(exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", ""), t.TempDir(), "taken")
+	process, err := StartLogged(exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", ""), t.TempDir(), "taken")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -136,7 +136,7 @@ func (s *Stack) StartAPI(ctx context.Context, name string, settings map[string]s
 	for _, key := range slices.Sorted(maps.Keys(env)) {
 		cmd.Env = append(cmd.Env, key+"="+env[key])
 	}
-	process, err := startLogged(cmd, s.config.LogDir, "api-"+name)
+	process, err := StartLogged(cmd, s.config.LogDir, "api-"+name)
 	if err != nil {
 		return nil, err
 	}
