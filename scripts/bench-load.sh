@@ -43,10 +43,8 @@ url=http://$(grep -o '127\.0\.0\.1:[0-9]*' "$work/api.log" | head -n 1)/free
 # Each prints requests per second, a whole number.
 run_weir() {
   bin/weir attack --target "$url" --shape max --workers "$connections" --duration "${seconds}s" --out "$work" --name bench >"$work/weir.out" 2>&1
-  bin/weir report "$(find "$work" -maxdepth 1 -name '*-bench-*' -type d | sort | tail -n 1)" --format json |
-    json_count sent "$seconds"
+  sed -n 's/.*"done": *\([0-9]*\).*/\1/p' "$work/latest/manifest.json" | awk -v s="$seconds" '{printf "%.0f\n", $1 / s}'
 }
-json_count() { sed -n 's/.*"'"$1"'": *\([0-9]*\).*/\1/p' | head -n 1 | awk -v s="$2" '{printf "%.0f\n", $1 / s}'; }
 run_vegeta() {
   echo "GET $url" | "$work/vegeta" attack -rate 0 -max-workers "$connections" -workers "$connections" -duration "${seconds}s" |
     "$work/vegeta" report -type json | sed -n 's/.*"rate":\([0-9.]*\).*/\1/p' | awk '{printf "%.0f\n", $1}'
