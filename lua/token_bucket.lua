@@ -1,11 +1,12 @@
 -- token_bucket.lua: takes from one or many token buckets, atomically, by Redis' own clock.
 --
 -- KEYS[1..n]     the buckets, decided in this order; the same key may stand more than once.
---                On Redis Cluster all of them must hash to one slot.
+--                At most 1000. On Redis Cluster all of them must hash to one slot.
 -- ARGV[1]        tokens   } the rate, tokens every seconds, in lowest terms;
 -- ARGV[2]        seconds  } tokens 0 never refills, seconds is at least 1
 -- ARGV[3]        capacity   tokens a bucket holds, at least 1
--- ARGV[3+i]      cost of the take from KEYS[i], 0 or more; 0 only looks
+-- ARGV[3+i]      cost of the take from KEYS[i]; 0 only looks; below 0 gives tokens back, as many
+--                as fit (-capacity at least)
 -- ARGV[4+n]      now_us, for tests only: µs since the epoch instead of TIME; keys then get no expiry
 --
 -- The caller checks that capacity * seconds * 1e6 + tokens < 2^53 (limit.Validate), so every
@@ -20,24 +21,25 @@
 --
 -- State: one string, "<at_us, 16 digits><level>" and "/<seconds>" behind it where seconds is not 1.
 -- Level counts units: one token is seconds * 1e6 of them, and a microsecond adds `tokens` of them.
--- Only an admitted take writes. A key expires when its bucket is full, never sooner: an absent
+-- Only an admitted take writes, and all writes come last: a script that fails (WRONGTYPE, OOM)
+-- has charged nobody. A key expires when its bucket is full, never sooner: an absent
 -- key is a full bucket, so the expiry cannot be observed. (After a limit was raised it can: a
 -- bucket that is full by the limit that charged it last starts full under the new one.)
 --
 -- Example, a fresh key with 5/s and capacity 20:
 --   EVALSHA <sha> 1 tb:user:alice 5 1 20 1   ->  1 19000000 0 200000 1760000000123456
 --
--- Runs on Redis 6.2 to 8, Valkey and miniredis: no shebang, no struct, no bit, and no number
--- is ever turned into text but by %.0f (tostring keeps only 14 digits).
+-- Runs on 64-bit Redis 6.2 to 8, Valkey and miniredis: no shebang, no struct, no bit, and no
+-- number is ever turned into text but by %d (tostring keeps only 14 digits; %.0f and a number as
+-- an argument of a command are exact too, and cost more than twice the time).
 
-local call, floor, ceil = redis.call, math.floor, math.ceil
-local sub, find, format = string.sub, string.find, string.format
+local call, format = redis.call, string.format
+local sub, find = string.sub, string.find
 
 local n = #KEYS
 local tokens, seconds, capacity = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local unit = seconds * 1000000
 local full = capacity * unit
-local suffix = seconds == 1 and '' or format('/%.0f', seconds)
 
 local now = tonumber(ARGV[4 + n])
 local expires = now == nil and tokens > 0
@@ -46,72 +48,103 @@ if now == nil then
   now = time[1] * 1000000 + time[2]
 end
 
+-- Each bucket is read once and written once. One MGET costs a third of n GETs, but takes
+-- what is not a string for absent: below, GET has the last word on what seems absent.
+local values = n > 1 and call('MGET', unpack(KEYS)) or {call('GET', KEYS[1])}
+local first = {} -- the place in KEYS where a key stands first; its bucket is kept there:
+local ats, levels, resets = {}, {}, {} -- resets only where the bucket was charged
+
 local reply = {}
 for i = 1, n do
-  local key, cost = KEYS[i], tonumber(ARGV[3 + i])
+  local key, cost = KEYS[i], ARGV[3 + i]
+  cost = cost == '1' and 1 or tonumber(cost)
 
   -- read, and refill up to this instant
+  local b = first[key]
   local at, level = now, full
-  local packed = call('GET', key)
-  if packed then
-    local stored = tonumber(sub(packed, 1, 16))
-    level = tonumber(sub(packed, 17))
-    local scale = 1
-    if not level then
-      local slash = find(packed, '/', 17, true)
-      level, scale = tonumber(sub(packed, 17, slash - 1)), tonumber(sub(packed, slash + 1))
-    end
-    if scale ~= seconds then
-      level = floor(level * seconds / scale)
-    end
-    if level > full then
-      level = full
-    end
-    if at < stored then
-      at = stored
-    end
-    local gained = (at - stored) * tokens
-    if gained >= full - level then
-      level = full
-    else
-      level = level + gained
+  if b then
+    at, level = ats[b], levels[b]
+  else
+    b = i
+    first[key] = b
+    local packed = values[b] or n > 1 and call('GET', key)
+    if packed then
+      local stored = tonumber(sub(packed, 1, 16))
+      level = tonumber(sub(packed, 17))
+      local scale = 1
+      if not level then
+        local slash = find(packed, '/', 17, true)
+        level, scale = tonumber(sub(packed, 17, slash - 1)), tonumber(sub(packed, slash + 1))
+      end
+      if scale ~= seconds then
+        level = level * seconds / scale
+        level = level - level % 1
+      end
+      if level > full then
+        level = full
+      end
+      if at < stored then
+        at = stored
+      end
+      local gained = (at - stored) * tokens
+      if gained >= full - level then
+        level = full
+      else
+        level = level + gained
+      end
     end
   end
 
-  -- decide. A quotient of integers below 2^53 never rounds across an integer, so ceil and
-  -- floor are exact: k + 1/b and k differ by more than half a unit in the last place of k.
+  -- decide. x - x % 1 rounds down and x + -x % 1 rounds up, without the call of a function.
+  -- A quotient of integers below 2^53 never rounds across an integer, so both are exact:
+  -- k + 1/b and k differ by more than half a unit in the last place of k.
   local need = cost * unit
   local allowed, retry_after = 0, -1
   if cost <= capacity then
     if level >= need then
       allowed, retry_after = 1, 0
       level = level - need
+      if level > full then
+        level = full
+      end
     elseif tokens > 0 then
-      retry_after = ceil((need - level) / tokens)
+      retry_after = (need - level) / tokens
+      retry_after = retry_after + -retry_after % 1
     end
   end
   local reset_after = -1
   if level == full then
     reset_after = 0
   elseif tokens > 0 then
-    reset_after = ceil((full - level) / tokens)
+    reset_after = (full - level) / tokens
+    reset_after = reset_after + -reset_after % 1
   end
 
-  -- write
-  if allowed == 1 and cost > 0 then
-    local value = format('%016.0f%.0f', at, level) .. suffix
-    if expires then
-      call('SET', key, value, 'PXAT', format('%.0f', ceil((at + reset_after) / 1000)))
-    else
-      call('SET', key, value)
-    end
+  ats[b], levels[b] = at, level
+  if allowed == 1 and cost ~= 0 then
+    resets[b] = reset_after
   end
-
+  local remaining = level / seconds
   local slot = 5 * i
   reply[slot - 4] = allowed
-  reply[slot - 3] = floor(level / seconds)
+  reply[slot - 3] = remaining - remaining % 1
   reply[slot - 2] = retry_after
   reply[slot - 1] = reset_after
   reply[slot] = at
+end
+
+-- write
+local pattern = seconds == 1 and '%016d%d' or format('%%016d%%d/%d', seconds)
+for b = 1, n do
+  local reset_after = resets[b]
+  if reset_after then
+    local value = format(pattern, ats[b], levels[b])
+    if expires then
+      local expiry = (ats[b] + reset_after) / 1000
+      call('SET', KEYS[b], value, 'PXAT', format('%d', expiry + -expiry % 1))
+    else
+      call('SET', KEYS[b], value)
+    end
+  end
 end
 return reply

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -224,13 +225,41 @@ func (d *dice) step(l limit.Limit) int64 {
 }
 
 func (d *dice) cost(l limit.Limit) int64 {
-	switch d.roll(5) {
+	switch d.roll(6) {
 	case 0:
 		return 0
 	case 1:
 		return d.roll(l.Capacity + 2)
 	case 2:
 		return l.Capacity
+	case 3:
+		return -1 - d.roll(l.Capacity)
 	}
 	return 1
+}
+
+// One key that is not a bucket fails the call, and nobody in it is charged.
+func TestAFailedCallChargesNobody(t *testing.T) {
+	ctx := context.Background()
+	stores := map[string]redis.UniversalClient{"embedded": open(t, "redis://"+miniredis.RunT(t).Addr())}
+	if url, there := limittest.TryRedis(t); there {
+		stores["redis"] = open(t, url)
+	}
+	for name, rdb := range stores {
+		t.Run(name, func(t *testing.T) {
+			if err := rdb.HSet(ctx, "foreign", "field", "value").Err(); err != nil {
+				t.Fatal(err)
+			}
+			err := script.EvalSha(ctx, rdb, []string{"alice", "foreign", "bob"}, 1, 1, 10, 1, 1, 1).Err()
+			if err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+				t.Fatalf("a hash among the buckets: %v, want WRONGTYPE", err)
+			}
+			if n := rdb.Exists(ctx, "alice", "bob").Val(); n != 0 {
+				t.Errorf("%d of 2 buckets were charged by a call that failed", n)
+			}
+			if value := rdb.HGet(ctx, "foreign", "field").Val(); value != "value" {
+				t.Error("the hash is gone")
+			}
+		})
+	}
 }

@@ -15,8 +15,9 @@ type State struct {
 }
 
 // Take is the token bucket: one decision, and the state after it. Now is in µs
-// since the epoch, above 0 and below 2^53 (the year 2255); cost is 0 or more.
-// Only an admitted take of a cost above 0 changes the state.
+// since the epoch, above 0 and below 2^53 (the year 2255); cost 0 only looks,
+// and a cost from -Capacity to -1 gives tokens back, as many as fit. Only an
+// admitted take of another cost than 0 changes the state.
 //
 // The level refills by Rate.Tokens units a microsecond up to the capacity.
 // A now before the last charge counts as the last charge (clocks step back),
@@ -42,8 +43,8 @@ func (l Limit) Take(s State, now, cost int64) (Decision, State) {
 		d.RetryAfter = Never
 	case level >= cost*unit:
 		d.Allowed = true
-		if cost > 0 {
-			level -= cost * unit
+		if cost != 0 {
+			level = min(level-cost*unit, full)
 			s = State{At: now, Level: level, Seconds: l.Rate.Seconds}
 		}
 	default:
