@@ -165,6 +165,7 @@ func (f *folder) Next(batch []Record) (int, error) {
 			if len(f.files) == 0 {
 				return 0, io.EOF
 			}
+			f.read = 0
 			open, err := openSegment(f.files[0], f.names.text)
 			if errors.Is(err, os.ErrPermission) {
 				return 0, fmt.Errorf("open records: %w", err)
@@ -172,7 +173,7 @@ func (f *folder) Next(batch []Record) (int, error) {
 			if err != nil {
 				return 0, f.damage(err)
 			}
-			f.open, f.read = open, 0
+			f.open = open
 		}
 		n, err := f.open.next(batch)
 		f.read += int64(n)
@@ -192,7 +193,7 @@ func (f *folder) Next(batch []Record) (int, error) {
 func (f *folder) damage(err error) error {
 	damage := &DamagedError{File: f.files[0], Read: f.read, Err: err}
 	_ = f.Close() // the damage says more
-	f.files, f.read = f.files[1:], 0
+	f.files = f.files[1:]
 	return damage
 }
 
