@@ -38,6 +38,8 @@ func newPlan(a *run.Attack, s *stats.Summary, verdict judge.Verdict) Plan {
 		SendLag:  quantiles(&s.SendLag),
 		KeyCount: s.Keys.Len(),
 		NoWait:   s.NoWait,
+		Witness:  newWitness(&verdict, a.Plan.Limit),
+		started:  s.Timeline.Origin,
 	}
 	if a.Plan.Limit != nil {
 		p.Limit = a.Plan.Limit.String()

@@ -89,20 +89,23 @@ type chartData struct {
 	Sum       *Cumulative `json:"sum"`
 	Latency   Latency     `json:"latency"`
 	Shares    Shares      `json:"shares"`
+	Witness   *Witness    `json:"witness"`
 }
 
 // Charts is the data of the plan's plots.
 func (p *Plan) Charts() chartData {
-	return chartData{p.PerSecond, p.Admitted, p.Sum, p.Latency, p.Shares}
+	return chartData{p.PerSecond, p.Admitted, p.Sum, p.Latency, p.Shares, p.Witness}
 }
 
 // The tables of a plan, for the template.
-func (p *Plan) OutcomeTable() [][]string { return p.outcomeTable() }
-func (p *Plan) KeyTable() [][]string     { return p.keyTable() }
-func (p *Plan) TargetTable() [][]string  { return p.targetTable() }
-func (p *Plan) ErrorTable() [][]string   { return p.errorTable() }
-func (p *Plan) WaitTable() [][]string    { return p.waitTable() }
-func (p *Plan) SlowerLines() []string    { return p.slowerLines() }
+func (p *Plan) OutcomeTable() [][]string  { return p.outcomeTable() }
+func (p *Plan) KeyTable() [][]string      { return p.keyTable() }
+func (p *Plan) TargetTable() [][]string   { return p.targetTable() }
+func (p *Plan) ErrorTable() [][]string    { return p.errorTable() }
+func (p *Plan) WaitTable() [][]string     { return p.waitTable() }
+func (p *Plan) EvidenceTable() [][]string { return p.evidenceTable() }
+func (p *Plan) Accusations() []string     { return p.accusations() }
+func (p *Plan) SlowerLines() []string     { return p.slowerLines() }
 
 // Told says that the answers told how many tokens remain.
 func (p *Plan) Told() bool { return p.Admitted != nil && p.Admitted.Remaining != nil }

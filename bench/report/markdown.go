@@ -46,8 +46,12 @@ func (p *Plan) markdown(b *strings.Builder) {
 		b.WriteString("No request was recorded.\n")
 		return
 	}
+	if evidence := p.evidenceTable(); evidence != nil {
+		mdTable(b, evidence, 3)
+		b.WriteString("\n")
+	}
 	mdTable(b, p.outcomeTable(), 1)
-	for _, kind := range plotKinds {
+	for _, kind := range p.plots() {
 		fmt.Fprintf(b, "\n![%s](plots/%s/%s.svg)\n", kind.title, fileName(p.Name), kind.file)
 	}
 	if p.KeyCount > 1 {

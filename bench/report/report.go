@@ -53,6 +53,7 @@ type Plan struct {
 	Elapsed   time.Duration `json:"elapsed_ns"`        // first request to last answer
 	Verdict   judge.Verdict `json:"verdict"`
 	Sentence  string        `json:"sentence"` // the verdict's, for a place that shows the verdict itself
+	Witness   *Witness      `json:"witness,omitempty"`
 	Counts    run.Counts    `json:"counts"`
 	Records   int64         `json:"records"`
 	Outcomes  []Outcome     `json:"outcomes"` // admitted, throttled, failed
@@ -72,6 +73,7 @@ type Plan struct {
 	Shares    Shares        `json:"percentiles"`
 
 	samples []sample
+	started int64 // ns since the epoch
 }
 
 // An Outcome is what is known of the requests that ended one way.

@@ -41,6 +41,14 @@ var plotKinds = []plotKind{
 	{"latency", "Latency by percentile", (*Plan).drawShares},
 }
 
+// plots are the plots that this plan has.
+func (p *Plan) plots() []plotKind {
+	if p.Witness == nil {
+		return plotKinds
+	}
+	return append([]plotKind{{"witness", "The window that breaks the limit", (*Plan).drawWitness}}, plotKinds...)
+}
+
 // writeSVG draws one plot of a plan.
 func (p *Plan) writeSVG(w io.Writer, kind plotKind) error {
 	pl := plot.New()
@@ -67,7 +75,7 @@ func (p *Plan) writeSVG(w io.Writer, kind plotKind) error {
 	if err := kind.draw(p, pl); err != nil {
 		return fmt.Errorf("plot %s of plan %q: %w", kind.file, p.Name, err)
 	}
-	canvas := vgsvg.New(640, 320)
+	canvas := vgsvg.New(600, 300)
 	pl.Draw(draw.Crop(draw.New(canvas), 6, -14, 6, -6))
 	var svg bytes.Buffer
 	if _, err := canvas.WriteTo(&svg); err != nil {
@@ -106,7 +114,7 @@ func (p *Plan) drawOutcomes(pl *plot.Plot) error {
 		pl.Legend.Add(part.name, area)
 		base = top
 	}
-	pl.Y.Max = math.Max(most*1.25, 1)
+	pl.Y.Max = math.Max(most*1.5, 1) // room for the legend
 	if s.Limit > 0 && s.Limit <= pl.Y.Max*3 {
 		pl.Y.Max = math.Max(pl.Y.Max, s.Limit*1.3)
 		err := addLine(pl, "limit "+perSecond(s.Limit), plotter.XYs{{X: 0, Y: s.Limit}, {X: pl.X.Max, Y: s.Limit}}, ink, true)
@@ -127,7 +135,7 @@ func (p *Plan) drawAdmitted(pl *plot.Plot) error {
 	if p.KeyCount > 1 {
 		pl.Y.Label.Text = "tokens admitted to the busiest key"
 	}
-	admitted := points(c.At, c.Admitted)
+	admitted := append(plotter.XYs{{}}, points(c.At, c.Admitted)...)
 	pl.X.Max = c.At[len(c.At)-1]
 	pl.Y.Max = math.Max(c.Admitted[len(c.Admitted)-1]*1.25, 1)
 	if err := addLine(pl, "admitted", admitted, blue, false); err != nil {
@@ -138,6 +146,24 @@ func (p *Plan) drawAdmitted(pl *plot.Plot) error {
 	}
 	pl.Y.Max = math.Max(pl.Y.Max, c.Allowed[len(c.Allowed)-1]*1.1)
 	return addLine(pl, "allowed: capacity + rate·t", points(c.At, c.Allowed), ink, true)
+}
+
+// drawWitness draws the tokens admitted within the broken window, a tick for
+// each request, and what the limit allows.
+func (p *Plan) drawWitness(pl *plot.Plot) error {
+	w := p.Witness
+	pl.X.Label.Text, pl.Y.Label.Text = "seconds since the window began", "tokens admitted"
+	pl.X.Max, pl.Y.Max = math.Max(w.Seconds, 1e-6), w.Tokens*1.2
+	if err := addLine(pl, fmt.Sprintf("admitted %s, %s too many", number(w.Tokens), number(math.Ceil(w.Excess))), points(w.At, w.Admitted), vermillion, false); err != nil {
+		return err
+	}
+	ticks, err := plotter.NewScatter(points(w.At, make(Column, len(w.At))))
+	if err != nil {
+		return err
+	}
+	ticks.Shape, ticks.Color, ticks.Radius = draw.PlusGlyph{}, blue, 3
+	pl.Add(ticks)
+	return addLine(pl, "allowed: capacity + rate·t, "+number(math.Floor(w.Bound))+" at the end", points(w.At, w.Allowed), ink, true)
 }
 
 // drawShares draws latency by percentile, both axes logarithmic.
@@ -224,12 +250,18 @@ func sum(c Column) float64 {
 	return total
 }
 
+// numberTicks are four to seven round numbers.
 func numberTicks(low, high float64) []plot.Tick {
-	ticks := plot.DefaultTicks{}.Ticks(low, high)
-	for i := range ticks {
-		if ticks[i].Label != "" {
-			ticks[i].Label = number(ticks[i].Value)
+	step := math.Pow(10, math.Floor(math.Log10((high-low)/4)))
+	for _, factor := range []float64{5, 2} {
+		if (high-low)/(step*factor) >= 4 {
+			step *= factor
+			break
 		}
+	}
+	ticks := []plot.Tick{}
+	for i := math.Ceil(low / step); i*step <= high*1.0001; i++ {
+		ticks = append(ticks, plot.Tick{Value: i * step, Label: number(i * step)})
 	}
 	return ticks
 }

@@ -69,7 +69,7 @@ func (r *Report) files() []file {
 			continue
 		}
 		dir := filepath.Join("plots", fileName(p.Name))
-		for _, kind := range plotKinds {
+		for _, kind := range p.plots() {
 			files = append(files, file{filepath.Join(dir, kind.file+".svg"), func(w io.Writer) error { return p.writeSVG(w, kind) }})
 		}
 		files = append(files, file{filepath.Join(dir, "plot.html"), p.writeVegeta})

@@ -18,6 +18,7 @@
   const number = (x) => (x == null ? "" : digits(x));
   const rate = (x) => (x == null ? "" : digits(x) + "/s");
   const seconds = (x) => (x == null ? "" : Number(x.toFixed(2)) + " s");
+  const span = (x) => (x == null ? "" : duration(x * 1e9));
   const percentile = (over) => (over == null ? "" : over >= 1e6 ? "99.9999%" : Number((100 - 100 / over).toPrecision(over < 100 ? 3 : 6)) + "%");
   const fade = (hex, alpha) => hex + Math.round(alpha * 255).toString(16).padStart(2, "0");
   const any = (column) => Boolean(column) && column.some((x) => x != null && x !== 0);
@@ -63,6 +64,19 @@
         bands: [{ series: [1, 2] }, { series: [2, 3] }],
         scales: { y: { range: [0, Math.max(highest, near ? s.limit : 0, 1) * 1.08] } },
         aside: s.limit > 0 && !near ? `The limit of ${rate(s.limit)} is far above this plot.` : "",
+      };
+    },
+    witness(plan) {
+      const w = plan.witness;
+      const from = [0].concat(w.at_s), first = w.allowed_so_far[0];
+      return {
+        data: [from, [0].concat(w.admitted_so_far), [first].concat(w.allowed_so_far)],
+        series: [{ label: "", value: (u, v) => span(v) }, line("admitted", "failed", { paths: uPlot.paths.stepped({ align: 1 }), width: 2, value: (u, v) => number(v) }),
+          line("allowed", "ink", { dash: [6, 4], width: 1.5, value: (u, v) => number(v) })],
+        axes: axes(span, number),
+        scales: { x: { time: false, range: [0, Math.max(w.seconds, 1e-6) * 1.02] }, y: { range: [0, w.admitted_tokens * 1.12] } },
+        aside: `${w.key ? "Key " + w.key + ": " : ""}${number(w.admitted_tokens)} tokens admitted in ${span(w.seconds)} by the ${w.clock}’s clock; at most ${number(Math.floor(w.bound_tokens))} are allowed.`,
+        hooks: { draw: [(u) => drawWitness(u, w)] },
       };
     },
     admitted: (plan) => cumulative(plan.admitted),
@@ -119,6 +133,34 @@
     },
   };
 
+  // A tick for each admitted request, and a bracket over what is too much.
+  function drawWitness(u, w) {
+    const c = u.ctx, dpr = devicePixelRatio || 1, floor = u.bbox.top + u.bbox.height;
+    c.save();
+    c.setLineDash([]);
+    c.strokeStyle = style("admitted");
+    c.lineWidth = dpr;
+    c.beginPath();
+    for (const at of w.at_s) {
+      const x = Math.round(u.valToPos(at, "x", true)) + 0.5;
+      c.moveTo(x, floor);
+      c.lineTo(x, floor - 9 * dpr);
+    }
+    c.stroke();
+    const x = u.valToPos(w.seconds, "x", true), high = u.valToPos(w.admitted_tokens, "y", true), low = u.valToPos(w.bound_tokens, "y", true);
+    c.strokeStyle = c.fillStyle = style("failed");
+    c.lineWidth = 3 * dpr;
+    c.beginPath();
+    c.moveTo(x, high);
+    c.lineTo(x, low);
+    c.stroke();
+    c.font = `600 ${13 * dpr}px system-ui, sans-serif`;
+    c.textAlign = "right";
+    c.textBaseline = "bottom";
+    c.fillText(`${number(Math.ceil(w.excess_tokens))} too many`, x - 6 * dpr, high - 4 * dpr);
+    c.restore();
+  }
+
   function cumulative(c) {
     if (!c) return null;
     const total = top(c.admitted_tokens), bound = top(c.allowed_tokens), near = bound > 0 && bound <= 8 * total;
@@ -170,6 +212,7 @@
     const plot = new uPlot({
       width: box.clientWidth, height: 230, padding: [10, 18, 0, 0],
       series: spec.series, axes: spec.axes, bands: spec.bands || [],
+      hooks: spec.hooks || {},
       scales: { x: { time: false, range: (u, low, high) => [0, Math.max(end, high)] }, ...spec.scales },
       cursor: { points: { size: 6 }, y: false, drag: { x: false, y: false } },
       legend: { markers: { width: 2, fill: (u, i) => (u.series[i].dash ? null : color(u, i)), stroke: color, dash: (u, i) => (u.series[i].dash ? "dashed" : "solid") } },
@@ -188,7 +231,14 @@
       const source = section.querySelector("script[type='application/json']");
       if (!source) continue;
       const plan = JSON.parse(source.textContent);
-      for (const figure of section.querySelectorAll("figure[data-chart]")) draw(figure, plan);
+      for (const figure of section.querySelectorAll("figure[data-chart]")) {
+        try {
+          draw(figure, plan);
+        } catch (error) { // one plot that fails must not take the others along
+          console.error(figure.dataset.chart, error);
+          figure.append("This plot could not be drawn: " + error.message);
+        }
+      }
     }
   }
 
