@@ -18,6 +18,7 @@ type window struct {
 	to     int64   // ns since the epoch: when the last was done
 	scale  scale
 	sharp  bool
+	packed bool // proved by packing, not by the bound alone
 }
 
 func (w *window) excessTokens() float64 { return w.scale.tokens(w.excess) }
@@ -55,8 +56,26 @@ func (t *trial) overAdmission(h *history, byDone []int32) *window {
 			w.first, w.excess = i, excess
 		}
 	}
+	if large := h.largest(byDone); h.cost[large]*s.unit-s.full > max(w.excess, 0) {
+		w.first, w.last, w.excess = int(large), large, h.cost[large]*s.unit-s.full
+		w.from, w.to = h.window(w.first, w.first)
+		w.count, w.tokens, w.inside = 1, h.cost[large], []int32{h.row[large]}
+		return w
+	}
 	w.close(h, byDone)
 	return w
+}
+
+// largest is the request that took most: it did so at one instant, at which there
+// was never more than the capacity, however long it was under way.
+func (h *history) largest(byDone []int32) int32 {
+	large := byDone[0]
+	for _, i := range byDone {
+		if h.cost[i] > h.cost[large] {
+			large = i
+		}
+	}
+	return large
 }
 
 // close finds, for the window that opens at first, the end that makes it fullest,
@@ -77,13 +96,23 @@ func (w *window) close(h *history, byDone []int32) {
 			best, w.last, w.tokens, w.count, end = filled, i, tokens, count, at
 		}
 	}
-	w.from, w.to = h.window(w.first, int(w.last))
-	if w.excess <= 0 {
+	if w.excess > 0 {
+		w.gather(h, byDone[:end+1])
 		return
 	}
-	for _, i := range byDone[:end+1] {
+	w.from, w.to = h.window(w.first, int(w.last))
+}
+
+// gather keeps the requests of the window: of those given, the ones that start
+// in it.
+func (w *window) gather(h *history, byDone []int32) {
+	w.from, w.to = h.window(w.first, int(w.last))
+	w.count, w.tokens = 0, 0
+	for _, i := range byDone {
 		if int(i) >= w.first {
 			w.inside = append(w.inside, h.row[i])
+			w.count++
+			w.tokens += h.cost[i]
 		}
 	}
 }

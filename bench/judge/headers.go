@@ -12,8 +12,8 @@ import (
 type headerNotes struct {
 	limit limit.Limit
 	// other says that some X- or RateLimit-Limit, and otherPolicy that some
-	// RateLimit-Policy, speaks of another limit. What is left of that other
-	// limit says nothing about this one.
+	// RateLimit-Policy, counts in other tokens: another limit's, or this one's as so
+	// many a window. What is left of those says nothing of the bucket.
 	other, otherPolicy bool
 	answers            int64 // that carried any of the headers
 	count              int64
@@ -27,17 +27,21 @@ func (n *headerNotes) add(r *record.Record) {
 	if present(q.Limit) || present(q.Remaining) || present(q.FieldLeft) || present(q.Quota) {
 		n.answers++
 	}
-	if present(q.Limit) && q.Limit != capacity && !perUnit(q.Limit, rate) {
+	if present(q.Limit) && q.Limit != capacity {
 		n.other = true
-		n.note(r, "X-RateLimit-Limit", q.Limit, capacity)
+		if !perUnit(q.Limit, rate) {
+			n.note(r, "X-RateLimit-Limit", q.Limit, capacity)
+		}
 	}
 	if present(q.Rate) && math.Abs(q.Rate-rate) > 0.01 {
 		n.other = true
 		n.note(r, "X-RateLimit-Rate", q.Rate, rate)
 	}
-	if present(q.Quota) && q.Quota != capacity && !perWindow(q.Quota, q.Window, rate) {
+	if present(q.Quota) && q.Quota != capacity {
 		n.otherPolicy = true
-		n.note(r, "RateLimit-Policy q", q.Quota, capacity)
+		if !perWindow(q.Quota, q.Window, rate) {
+			n.note(r, "RateLimit-Policy q", q.Quota, capacity)
+		}
 	}
 	if present(q.Quota) && present(q.Window) && !perWindow(q.Quota, q.Window, rate) {
 		n.otherPolicy = true

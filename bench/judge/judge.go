@@ -23,13 +23,14 @@
 // e (others are worse for the accuser), in O(n log n). Failed requests may have
 // been charged or not; they are not counted.
 //
-// What it misses: the test is necessary, not sufficient. It is equal to asking
-// whether the admitted requests can be scheduled, preemptively, on one machine
-// that works r tokens a second, each between s and e + B/r; the exact question is
-// the same without preemption, and the two differ by less than one request. So a
-// history that passes is explained by capacity + the largest cost, and an
-// over-admission of less than that can pass unseen when intervals overlap. In
-// sharp mode nothing is missed.
+// That test is necessary, not sufficient: it equals the question whether the admitted
+// requests, as jobs on one machine that works r tokens a second, each between s and
+// e + B/r, can be scheduled if they may be interrupted. The limit asks the same of
+// jobs that may not (packing.go has the proof), and the two differ by less than one
+// request. Where the first comes that near, and all requests cost the same, the
+// second is decided exactly, for keys of up to some ten thousand admitted requests.
+// What is left unseen is less than one request, in longer histories or with unequal
+// costs, and nothing in sharp mode.
 //
 // # Levels (level.go)
 //

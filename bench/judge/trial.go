@@ -17,6 +17,8 @@ type trial struct {
 	demanded bool  // some key was asked for more than its limit allows
 	tooLarge error // why a key could not be judged; nil when all were
 
+	packed int // steps that packing took
+
 	worst     *window // of all keys; nil when nothing was admitted
 	worstKey  string
 	keysOver  int64 // keys with over-admission
@@ -51,7 +53,11 @@ func (t *trial) judge(id int32, rows []int32) {
 func (t *trial) inspect(key string, h *history) *findings {
 	f := &findings{key: key}
 	byDone := h.sortByDone(&t.scratch)
-	f.over = t.overAdmission(h, byDone)
+	if f.over = t.overAdmission(h, byDone); f.over != nil && !h.sharp {
+		if w := t.packing(h, byDone, f.over); w != nil {
+			f.over = w
+		}
+	}
 	lv := t.levels(h, byDone, f.over != nil && f.over.excess > 0)
 	for i := range h.start {
 		if h.outcome(i) == record.Throttled {

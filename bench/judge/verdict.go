@@ -77,13 +77,18 @@ type OverAdmission struct {
 	RoomTokens   float64 `json:"room_tokens"`
 	Keys         int64   `json:"keys"` // keys with over-admission
 
-	Key      string    `json:"key"`
-	Window   *Window   `json:"window"`   // nil when nothing was admitted
-	Admitted int64     `json:"admitted"` // requests in the window
-	Tokens   int64     `json:"tokens"`   // what they cost
-	Bound    float64   `json:"bound"`    // tokens the limit allows there, all allowances included
-	Clock    string    `json:"clock"`    // whose time the window is in: "client" or "limiter"
-	Witness  []Witness `json:"witness"`  // the requests in the window, evenly thinned to at most 1,000; only when broken
+	Key      string  `json:"key"`
+	Window   *Window `json:"window"`   // nil when nothing was admitted
+	Admitted int64   `json:"admitted"` // requests in the window
+	Tokens   int64   `json:"tokens"`   // what they cost
+	Bound    float64 `json:"bound"`    // tokens the limit allows there, all allowances included
+	// Packed says that the requests in the window do not break the bound by their
+	// number, but that no instants of decision between sent and done obey the limit;
+	// the excess is by how much the fittest miss it.
+	Packed bool `json:"packed"`
+
+	Clock   string    `json:"clock"`   // whose time the window is in: "client" or "limiter"
+	Witness []Witness `json:"witness"` // the requests in the window, evenly thinned to at most 1,000; only when broken
 }
 
 // A Window is a stretch of time, in nanoseconds since the Unix epoch.
@@ -254,7 +259,7 @@ func (t *trial) overReport() OverAdmission {
 		Verdict: brokenIf(t.keysOver > 0, t.offered.Throttled > 0), Keys: t.keysOver, Key: t.worstKey,
 		ExcessTokens: max(excess, 0), RoomTokens: max(-excess, 0),
 		Window:   &Window{FromNS: w.from, ToNS: w.to, Seconds: float64(w.to-w.from) / 1e9},
-		Admitted: w.count, Tokens: w.tokens, Bound: float64(w.tokens) - excess, Clock: "client",
+		Admitted: w.count, Tokens: w.tokens, Bound: float64(w.tokens) - excess, Clock: "client", Packed: w.packed,
 	}
 	if w.sharp {
 		out.Clock = "limiter"
@@ -310,25 +315,33 @@ func (t *trial) conclude(v *Verdict) (verdict, sentence string) {
 	if reason := t.doubt(v); reason != "" {
 		return Inconclusive, "inconclusive: " + reason
 	}
-	r := v.Requests
+	r, aside := v.Requests, ""
+	if v.Headers.Count > 0 {
+		first := v.Headers.Contradictions[0]
+		aside = fmt.Sprintf("; but headers speak of another limit (%s is %g, not %.6g)", first.Header, first.Said, first.Limit)
+	}
 	if !v.LimitReached {
 		return Holds, fmt.Sprintf("holds below the limit: all %s requests of this load, which stays within %s, were admitted; it does not test the ceiling",
-			number(r.Admitted), v.Limit)
+			number(r.Admitted), v.Limit) + aside
 	}
 	return Holds, fmt.Sprintf("holds: %s admitted and %s throttled agree with %s; the fullest window came within %s of its bound",
-		number(r.Admitted), number(r.Throttled), v.Limit, tokens(v.OverAdmission.RoomTokens))
+		number(r.Admitted), number(r.Throttled), v.Limit, tokens(v.OverAdmission.RoomTokens)) + aside
 }
 
 // accuse lists what is proved, worst first.
 func (t *trial) accuse(v *Verdict) (list []string) {
 	if over := &v.OverAdmission; over.Verdict == Broken {
 		allowed := int64(math.Floor(over.Bound))
+		allows := "allows at most"
+		if over.Packed {
+			allows = "allows, when each was decided between sent and done, at most"
+		}
 		what := number(over.Admitted)
 		if over.Tokens != over.Admitted {
 			what = fmt.Sprintf("%s tokens (%s requests)", number(over.Tokens), what)
 		}
-		list = append(list, fmt.Sprintf("%s was admitted %s in %s; the limit allows at most %s; %s too many",
-			named(over.Key), what, seconds(over.Window.Seconds), number(allowed), number(over.Tokens-allowed)))
+		list = append(list, fmt.Sprintf("%s was admitted %s in %s; the limit %s %s; %s too many",
+			named(over.Key), what, seconds(over.Window.Seconds), allows, number(allowed), number(over.Tokens-allowed)))
 	}
 	if w := &v.Throttling; w.Count > 0 {
 		first := w.Witnesses[0]

@@ -26,7 +26,12 @@ func times(n int64, one, more string) string {
 	return number(n) + " " + more
 }
 
-func tokens(n float64) string { return fmt.Sprintf("%.3g tokens", n) }
+func tokens(n float64) string {
+	if n < 0.01 {
+		return "a hundredth of a token"
+	}
+	return fmt.Sprintf("%.3g tokens", n)
+}
 
 // seconds writes a length of time as a person says it: 3.2 s, 450 ms, 12 µs.
 func seconds(s float64) string {

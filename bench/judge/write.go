@@ -69,6 +69,10 @@ func (v *Verdict) Evidence() []Line {
 			times(r.Promises, "wait", "waits"), number(r.TooEarly), number(r.InVain), number(r.Kept), number(r.TooLate))},
 		Line{"headers", h.Verdict, fmt.Sprintf("%s with quota headers, %s", times(h.Answers, "answer", "answers"), times(h.Count, "contradiction", "contradictions"))},
 	)
+	if h.Count > 0 {
+		first := h.Contradictions[0]
+		lines[3].Text += fmt.Sprintf(": %s %s (%g, not %.6g)", first.Header, first.Why, first.Said, first.Limit)
+	}
 	isolation := "one key"
 	if i.Keys > 1 {
 		isolation = fmt.Sprintf("%s keys, %s of them wronged; Jain index %.4f over %s keys of equal demand", number(i.Keys), number(i.KeysWronged), i.Jain, number(i.Compared))
