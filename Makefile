@@ -16,7 +16,7 @@ RUN ?= latest
 
 ##@ Use
 help: ## show this list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9%-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile
 
 bench: build-all ## attack the limited API with the standard suite; report in results/latest (QUICK=1: within a minute)
 	bin/weir run $(if $(QUICK),--quick) $(ARGS)
@@ -38,6 +38,9 @@ report: bin/weir ## write the report of a run again: make report RUN=latest
 
 api: bin/weir-api ## start the limited API (settings: bin/weir-api --help)
 	bin/weir-api $(ARGS)
+
+reproduce-%: | results ## show how the judge catches a fault: make reproduce-ttl-rounded-down (all are in bench/judge/README.md)
+	@KEEP=$(CURDIR)/results go test ./bench/judge -count=1 -v -run '^TestTeeth$$/^$*$$' | grep -v '^==='
 
 redis-up: ## start a Redis on 127.0.0.1:6379
 	scripts/redis.sh start
