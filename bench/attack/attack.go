@@ -61,6 +61,8 @@ type Config struct {
 	// Progress, if set, is told about five times a second how far the attack is,
 	// by the goroutine that calls Sink.
 	Progress func(Progress)
+	// Dial, if set, changes the load while the attack runs.
+	Dial *Dial
 
 	AllowRemote bool // targets may be elsewhere than on loopback
 	Insecure    bool // certificates are not verified
@@ -92,7 +94,7 @@ func Run(ctx context.Context, p *plan.Plan, config Config) (run.Attack, error) {
 			return done, err
 		}
 	}
-	a, err := newAttack(p, config)
+	a, err := newAttack(p, config) //nolint:contextcheck // what is in flight outlives ctx by a grace
 	if err != nil {
 		return done, err
 	}
@@ -120,12 +122,13 @@ type attack struct {
 	pacer   *pacer
 	hitter  *hitter
 	batcher *batcher
+	dial    *Dial              // nil when nobody changes the load
 	abort   context.CancelFunc // gives up what is in flight
 }
 
 func newAttack(p *plan.Plan, config Config) (*attack, error) {
 	ctx, abort := context.WithCancel(context.Background())
-	a := &attack{plan: p, clock: newClock(), abort: abort}
+	a := &attack{plan: p, clock: newClock(), abort: abort, dial: config.Dial}
 	a.batcher = newBatcher(config.Sink)
 	if config.Progress != nil {
 		a.batcher.tell = func() {
@@ -153,13 +156,14 @@ func (a *attack) run(ctx context.Context) error {
 	defer a.abort()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	a.warm() //nolint:contextcheck // likewise
 	a.start = a.clock.now() + int64(lead)
 	if align := int64(a.plan.Shape.Align()); align > 0 {
 		a.start += align - a.start%align
 	}
 	a.pacer = newPacer(ctx, a)
 	defer a.pacer.stop()
-	a.hitter.handed = a.pacer.handed
+	a.hitter.pacer = a.pacer
 
 	a.batcher.fail = cancel
 	delivered := make(chan error, 1)
@@ -170,12 +174,15 @@ func (a *attack) run(ctx context.Context) error {
 	defer stopGrace()
 
 	workers := uint64(a.plan.MaxWorkers())
+	if a.dial != nil && a.plan.Shape.Closed() {
+		workers = max(workers, uint64(a.dial.MaxUsers))
+	}
 	attacker := vegeta.NewAttacker(
 		vegeta.Client(&http.Client{Transport: a.hitter}),
 		vegeta.MaxWorkers(workers), vegeta.Workers(a.firstWorkers()), vegeta.MaxBody(0),
 	)
 	// The pacer ends the attack, so vegeta needs no duration of its own.
-	for range attacker.Attack(a.hitter.target, a.pacer, 0, a.plan.Name) { //nolint:revive // drained: the records are made by the hitter
+	for range attacker.Attack(a.hitter.target, a.pacer, 0, a.plan.Name) { // drained: the hitter makes the records
 	}
 	a.batcher.close()
 	if err := <-delivered; err != nil {
@@ -184,18 +191,37 @@ func (a *attack) run(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// maxWarm is how many connections to each target are made before the start.
+const maxWarm = 512
+
+// warm connects beforehand, so that a first burst is not held up by handshakes.
+// What goes wrong here goes wrong again, and is recorded, when it matters.
+func (a *attack) warm() {
+	at := min(a.plan.Shape.Burst(), maxWarm)
+	if a.plan.Shape.Closed() {
+		at = min(a.plan.MaxWorkers(), maxWarm)
+	}
+	for i := range a.hitter.requests {
+		r := &a.hitter.requests[i]
+		if fast, ok := r.via.(*fastExchange); ok && r.way != plan.ViaSource {
+			fast.warm(r, max(1, at/len(a.hitter.requests)))
+		}
+	}
+}
+
 // firstWorkers is with how many workers vegeta begins: all of a closed shape's,
-// a few of an open one's.
+// a burst's worth of an open one's.
 func (a *attack) firstWorkers() uint64 {
 	if a.plan.Shape.Closed() {
 		return uint64(a.plan.MaxWorkers())
 	}
-	return vegeta.DefaultWorkers
+	return uint64(max(vegeta.DefaultWorkers, min(a.plan.Shape.Burst(), a.plan.MaxWorkers())))
 }
 
 // counts are [run.Counts] while they grow.
 type counts struct {
 	planned, dropped, late, sent, done atomic.Int64
+	returned                           atomic.Int64 // hits that vegeta has back
 	outcomes                           [len(record.Outcomes)]atomic.Int64
 }
 

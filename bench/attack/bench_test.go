@@ -106,7 +106,7 @@ func BenchmarkExchange(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				rec := record.Record{}
-				r.via.do(r, "", "1", &rec)
+				r.via.do(r, "", 1, &rec)
 				if rec.Status != http.StatusOK {
 					b.Fatal(rec.Error)
 				}
@@ -124,6 +124,6 @@ func BenchmarkRender(b *testing.B) {
 	text := make([]byte, 0, 1024)
 	b.ReportAllocs()
 	for b.Loop() {
-		text = requests[0].appendText(text[:0], "test-0", "1234567")
+		text = requests[0].appendText(text[:0], "test-0", 1234567)
 	}
 }

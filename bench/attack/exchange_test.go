@@ -3,6 +3,7 @@ package attack
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -265,17 +267,14 @@ func TestBothExchangesSendTheSame(t *testing.T) {
 // again: what the server counts is what is recorded.
 func TestNothingIsSentTwice(t *testing.T) {
 	for _, onlyStd := range []bool{false, true} {
-		var mu sync.Mutex
-		received := 0
+		var received atomic.Int64
 		url := rawServer(t, func(conn net.Conn, requests *bufio.Reader) {
 			// The first request of a connection is answered, the second swallowed.
 			for answered := false; ; answered = true {
 				if _, err := http.ReadRequest(requests); err != nil {
 					return
 				}
-				mu.Lock()
-				received++
-				mu.Unlock()
+				received.Add(1)
 				if answered {
 					return
 				}
@@ -285,7 +284,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 		p := aPlan(t, url)
 		p.Shape, p.Duration = shape(t, "users:1"), 50*time.Millisecond
 		got := attackWith(t, p, Config{onlyStd: onlyStd})
-		assert.Len(t, got, received, "over net/http: %v", onlyStd)
+		assert.Len(t, got, int(received.Load()), "over net/http: %v", onlyStd)
 		lost := slices.ContainsFunc(got, func(r record.Record) bool { return r.Error == reasonLost })
 		assert.True(t, lost || len(got) < 2, "a swallowed request is recorded as failed")
 	}
@@ -365,6 +364,6 @@ func TestReasonsDoNotDiffer(t *testing.T) {
 		"read tcp 127.0.0.1:40011->127.0.0.1:80: odd": "read tcp ADDRESS: odd",
 		"dial tcp [::1]:8000: odd":                    "dial tcp ADDRESS: odd",
 	} {
-		assert.Equal(t, want, reason(fmt.Errorf("%s", text))) //nolint:perfsprint // any error will do
+		assert.Equal(t, want, reason(errors.New(text)))
 	}
 }

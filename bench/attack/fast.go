@@ -71,7 +71,7 @@ func (x *fastExchange) end() {
 	}
 }
 
-func (x *fastExchange) do(r *request, key, seq string, rec *record.Record) {
+func (x *fastExchange) do(r *request, key string, seq uint64, rec *record.Record) {
 	rec.Sent = x.clock.now()
 	deadline := time.Now().Add(x.timeout)
 	c, err := x.connect(route{r.address, r.source(key)}, deadline)
@@ -116,6 +116,11 @@ func (x *fastExchange) connect(to route, deadline time.Time) (*conn, error) {
 		}
 		x.drop(c)
 	}
+	return x.dial(to, deadline)
+}
+
+// dial makes a connection.
+func (x *fastExchange) dial(to route, deadline time.Time) (*conn, error) {
 	ctx, cancel := context.WithDeadline(x.ctx, deadline)
 	defer cancel()
 	raw, err := x.dialer(to.source).DialContext(ctx, "tcp", to.address)
@@ -131,6 +136,20 @@ func (x *fastExchange) connect(to route, deadline time.Time) (*conn, error) {
 	}
 	x.open[c] = struct{}{}
 	return c, nil
+}
+
+// warm makes connections that the first requests will find, until one fails or a
+// second has passed.
+func (x *fastExchange) warm(r *request, n int) {
+	deadline := time.Now().Add(min(x.timeout, time.Second))
+	for range n {
+		c, err := x.dial(route{address: r.address}, deadline)
+		if err != nil {
+			return
+		}
+		c.used = x.clock.now()
+		x.release(c, true)
+	}
 }
 
 func (x *fastExchange) take(to route) *conn {

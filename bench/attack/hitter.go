@@ -16,11 +16,11 @@ type exchange interface {
 	// do sends the request and reads its whole answer. It fills Sent, Done,
 	// Status, Error, Read and Quota of the record; Status stays 0 when no answer
 	// began. It never follows a redirect and never sends anything twice.
-	do(r *request, key, seq string, rec *record.Record)
+	do(r *request, key string, seq uint64, rec *record.Record)
 }
 
-// A hitter is what vegeta's workers send with: it sees only vegeta's number of
-// the hit, and knows the plan.
+// A hitter is what vegeta's workers send with: it sees no more of vegeta's hit
+// than that there is one, and knows the plan.
 type hitter struct {
 	plan     *plan.Plan
 	clock    clock
@@ -28,8 +28,9 @@ type hitter struct {
 	keys     *plan.Chooser
 	requests []request
 	batcher  *batcher
-	handed   chan arrival  // from the pacer; nil in a closed loop
-	closed   atomic.Uint64 // index of the next request of a closed loop
+	pacer    *pacer
+	index    atomic.Uint64 // of the next request of a closed loop
+	seq      atomic.Uint64 // of the next request that is sent
 	reply    *http.Response
 }
 
@@ -40,19 +41,21 @@ func (h *hitter) target(t *vegeta.Target) error {
 }
 
 // RoundTrip sends one request of the plan and records it.
-func (h *hitter) RoundTrip(hit *http.Request) (*http.Response, error) {
-	a := h.arrive()
+func (h *hitter) RoundTrip(*http.Request) (*http.Response, error) {
+	defer h.pacer.back()
+	a, wanted := h.arrive()
+	if !wanted {
+		return h.reply, nil
+	}
 	r := &h.requests[a.index%uint64(len(h.requests))]
-	seq := hit.Header[seqHeader][0]
 	rec := record.Record{
-		Seq: parseSeq(seq), Plan: h.plan.Name, Key: h.keys.Key(a.index), Target: r.label, Cost: h.plan.TokenCost(),
+		Seq: h.seq.Add(1) - 1, Plan: h.plan.Name, Key: h.keys.Key(a.index), Target: r.label, Cost: h.plan.TokenCost(),
 		Planned: a.planned, Written: int64(len(r.target.Body)), Quota: record.NoQuota,
 	}
 	h.counts.sent.Add(1)
-	r.via.do(r, rec.Key, seq, &rec)
-	if h.handed == nil {
+	r.via.do(r, rec.Key, rec.Seq, &rec)
+	if h.plan.Shape.Closed() {
 		rec.Planned = rec.Sent
-		h.counts.planned.Add(1)
 	} else if rec.Sent-rec.Planned > int64(late) {
 		h.counts.late.Add(1)
 	}
@@ -65,9 +68,21 @@ func (h *hitter) RoundTrip(hit *http.Request) (*http.Response, error) {
 	return h.reply, nil
 }
 
-func (h *hitter) arrive() arrival {
-	if h.handed == nil {
-		return arrival{index: h.closed.Add(1) - 1}
+// arrive says what to send, or that nothing is to be sent any more: vegeta may
+// have waited with its tick for a worker until after the end of the attack, or
+// until the arrival was too late.
+func (h *hitter) arrive() (a arrival, wanted bool) {
+	if h.plan.Shape.Closed() {
+		if h.pacer.over() {
+			return arrival{}, false
+		}
+		h.counts.planned.Add(1)
+		return arrival{index: h.index.Add(1) - 1}, true
 	}
-	return <-h.handed
+	a = <-h.pacer.handed
+	if h.pacer.tooLate(a.planned) {
+		h.counts.dropped.Add(1)
+		return a, false
+	}
+	return a, true
 }

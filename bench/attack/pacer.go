@@ -36,6 +36,9 @@ type pacer struct {
 	bounded bool // maxLate holds
 	workers int64
 	full    bool // all workers were busy once
+	dial    *Dial
+	freed   chan struct{} // a user of a closed shape is free; nil without a dial
+	last    int64         // when a closed shape with a dial was last let go
 
 	// handed carries the arrivals to the hitter beside vegeta's ticks. It never
 	// blocks: what waits in it are hits that a worker has and the hitter has not
@@ -49,12 +52,14 @@ func newPacer(ctx context.Context, a *attack) *pacer {
 	next, stop := iter.Pull(a.plan.Shape.Arrivals(a.plan.Seed, a.plan.Duration))
 	p := &pacer{
 		ctx: ctx, plan: a.plan, clock: a.clock, start: a.start, counts: &a.counts, next: next, stop: stop,
-		workers: int64(a.plan.MaxWorkers()),
+		workers: int64(a.plan.MaxWorkers()), dial: a.dial,
 	}
 	maxLate, bounded := a.plan.MaxLate()
 	p.maxLate, p.bounded = int64(maxLate), bounded
 	if !a.plan.Shape.Closed() {
 		p.handed = make(chan arrival, p.workers+1)
+	} else if a.dial != nil {
+		p.freed = make(chan struct{}, 1)
 	}
 	return p
 }
@@ -62,33 +67,95 @@ func newPacer(ctx context.Context, a *attack) *pacer {
 // Pace returns when the next hit is to go, and true when there is none.
 func (p *pacer) Pace(_ time.Duration, hits uint64) (wait time.Duration, stop bool) {
 	if p.plan.Shape.Closed() {
-		ended := p.clock.now()-p.start >= int64(p.plan.Duration) || p.ctx.Err() != nil
-		return 0, ended
+		if p.dial != nil && !p.waitForUser(int64(hits)) {
+			return 0, true
+		}
+		return 0, p.over()
 	}
 	// Vegeta hands a tick over as soon as a worker is free or can be added. That
-	// this hit was the last worker's is seen when it comes back for another.
-	if int64(hits)-p.counts.done.Load() >= p.workers {
+	// the hit before this one took the last worker is seen now.
+	if int64(hits)-p.counts.returned.Load() >= p.workers {
 		p.full = true
 	}
 	for {
+		p.turn()
 		offset, more := p.next()
 		if !more {
 			return 0, true
 		}
 		planned := p.start + int64(offset)
 		if !p.wait(planned) {
+			if p.ctx.Err() == nil { // turned: what was waited for is not planned any more
+				continue
+			}
 			return 0, true
 		}
 		p.counts.planned.Add(1)
 		index := p.index
 		p.index++
-		if p.bounded && p.clock.now()-planned > p.maxLate {
+		if p.tooLate(planned) {
 			p.counts.dropped.Add(1)
 			continue
 		}
 		p.handed <- arrival{index: index, planned: planned}
 		return 0, false
 	}
+}
+
+// turn goes over to the load that the dial asks for, if it does.
+func (p *pacer) turn() {
+	if p.dial == nil {
+		return
+	}
+	if leg := p.dial.turn(p.plan, time.Duration(p.clock.now()-p.start)); leg != nil {
+		p.stop()
+		p.next, p.stop = iter.Pull(leg.arrivals(p.plan.Duration))
+	}
+}
+
+// waitForUser waits until fewer requests are in flight than there are users, and
+// the dial's ceiling allows another. It reports false when the attack is over.
+func (p *pacer) waitForUser(hits int64) bool {
+	end := p.start + int64(p.plan.Duration)
+	timer := time.NewTimer(time.Duration(end - p.clock.now()))
+	defer timer.Stop()
+	for hits-p.counts.returned.Load() >= p.dial.inFlight(p.plan) {
+		select {
+		case <-p.freed:
+		case <-p.dial.wake():
+		case <-timer.C:
+			return false
+		case <-p.ctx.Done():
+			return false
+		}
+	}
+	if p.dial.Ceiling > 0 {
+		next := p.last + int64(1e9/p.dial.Ceiling)
+		if next > p.clock.now() && !p.wait(next) && p.ctx.Err() != nil {
+			return false
+		}
+		p.last = p.clock.now()
+	}
+	return true
+}
+
+// back says that vegeta has a hit back, sent or not.
+func (p *pacer) back() {
+	p.counts.returned.Add(1)
+	select {
+	case p.freed <- struct{}{}: // nil, and so never, without a dial
+	default:
+	}
+}
+
+// over reports whether a closed loop has come to its end.
+func (p *pacer) over() bool {
+	return p.clock.now()-p.start >= int64(p.plan.Duration) || p.ctx.Err() != nil
+}
+
+// tooLate reports whether an arrival planned for an instant must not be sent now.
+func (p *pacer) tooLate(planned int64) bool {
+	return p.bounded && p.clock.now()-planned > p.maxLate
 }
 
 // Rate is the planned rate, in hits a second.
@@ -100,13 +167,16 @@ func (p *pacer) Rate(elapsed time.Duration) float64 {
 // interrupted, so it is short.
 const fine = 2 * time.Millisecond
 
-// wait waits for an instant, and reports false when the attack was stopped.
+// wait waits for an instant, and reports false when the attack was stopped or
+// turned meanwhile.
 func (p *pacer) wait(until int64) bool {
 	if coarse := time.Duration(until-p.clock.now()) - fine; coarse > 0 {
 		timer := time.NewTimer(coarse)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
+		case <-p.dial.wake():
+			return false
 		case <-p.ctx.Done():
 			return false
 		}

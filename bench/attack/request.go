@@ -133,7 +133,7 @@ func (r *request) render() {
 }
 
 // appendText appends the whole request as HTTP/1.1 text.
-func (r *request) appendText(text []byte, key, seq string) []byte {
+func (r *request) appendText(text []byte, key string, seq uint64) []byte {
 	text = append(text, r.line...)
 	if r.way == plan.ViaQuery {
 		text = append(text, '?')
@@ -141,7 +141,7 @@ func (r *request) appendText(text []byte, key, seq string) []byte {
 	}
 	text = append(text, r.rest...)
 	text = append(text, seqHeader+": "...)
-	text = append(text, seq...)
+	text = strconv.AppendUint(text, seq, 10)
 	if r.way == plan.ViaHeader {
 		text = append(text, "\r\n"...)
 		text = append(text, r.keyName...)
@@ -162,9 +162,9 @@ func (r *request) query(key string) string {
 }
 
 // httpRequest is the same request for net/http, but for its body and context.
-func (r *request) httpRequest(key, seq string) *http.Request {
+func (r *request) httpRequest(key string, seq uint64) *http.Request {
 	u, header := r.url, maps.Clone(r.header)
-	header[seqHeader] = []string{seq}
+	header[seqHeader] = []string{strconv.FormatUint(seq, 10)}
 	switch r.way {
 	case plan.ViaHeader:
 		header[r.keyName] = []string{key}
@@ -185,10 +185,4 @@ func (r *request) source(key string) string {
 		return key
 	}
 	return ""
-}
-
-// parseSeq reads vegeta's number of a hit.
-func parseSeq(text string) uint64 {
-	n, _ := strconv.ParseUint(text, 10, 64) // vegeta has written it
-	return n
 }

@@ -27,5 +27,5 @@ func stale(c net.Conn) bool {
 		_, _, seen = unix.Recvfrom(int(fd), one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		return true
 	})
-	return err != nil || seen != unix.EAGAIN //nolint:errorlint // an errno as the kernel gave it
+	return err != nil || seen != unix.EAGAIN
 }

@@ -38,7 +38,7 @@ func newStdExchange(x *exchanges, socket string) *stdExchange {
 	return std
 }
 
-func (x *stdExchange) do(r *request, key, seq string, rec *record.Record) {
+func (x *stdExchange) do(r *request, key string, seq uint64, rec *record.Record) {
 	ctx, cancel := context.WithTimeout(x.ctx, x.timeout)
 	defer cancel()
 	var sent atomic.Int64

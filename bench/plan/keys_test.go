@@ -120,6 +120,12 @@ func TestDefaults(t *testing.T) {
 	p.CatchUp = -1
 	_, bounded = p.MaxLate()
 	assert.False(t, bounded)
+	for text, want := range map[string]time.Duration{"burst:5@2s": 200 * time.Millisecond, "burst:5@10ms": 10 * time.Millisecond, "edge:5@1s": 20 * time.Millisecond} {
+		p.Shape, p.CatchUp = mustShape(t, text), 0
+		late, _ = p.MaxLate()
+		assert.Equal(t, want, late, text)
+		assert.Equal(t, 5, p.Shape.Burst())
+	}
 	p.Shape = mustShape(t, "users:7")
 	assert.Equal(t, 7, p.MaxWorkers())
 }

@@ -34,9 +34,10 @@ type Plan struct {
 	Timeout time.Duration `json:"timeout_ns,omitempty"`
 	// CatchUp is how late a planned request may still be sent; a later one is
 	// dropped and counted, so that a late generator does not send a burst that
-	// nobody planned. 0 means 10 ms, negative means never drop.
+	// nobody planned. 0 means 10 ms (bursts: a tenth of their period; edges: their
+	// distance from the edge), negative means never drop.
 	CatchUp time.Duration `json:"catch_up_ns,omitempty"`
-	// Workers bounds the requests in flight; 0 means 10,000 for open shapes.
+	// Workers bounds the requests in flight; 0 means 10,000 for open shapes, 32 for max.
 	Workers int `json:"workers,omitempty"`
 }
 

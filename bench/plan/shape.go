@@ -255,6 +255,28 @@ func (s Shape) Users() int {
 	return 0
 }
 
+// Burst is how many requests leave at once: 1 for smooth shapes.
+func (s Shape) Burst() int {
+	if s.kind == kindBurst || s.kind == kindEdge {
+		return s.count
+	}
+	return 1
+}
+
+// catchUp is how late a request may be sent unless the plan says otherwise. A
+// burst that is sent late is still the burst that was planned, so it has a tenth
+// of its period, which also gives it time to leave; but what belongs before an
+// edge must not slip behind it.
+func (s Shape) catchUp() time.Duration {
+	switch s.kind {
+	case kindBurst:
+		return max(defaultCatchUp, s.period/10)
+	case kindEdge:
+		return s.period / edgePart
+	}
+	return defaultCatchUp
+}
+
 // Align is the wall clock's multiple at which the plan must start, e.g. 1s; 0
 // means at once. Windows of fixed-window limiters start at such multiples.
 func (s Shape) Align() time.Duration {

@@ -119,7 +119,7 @@ func (p *Plan) RequestTimeout() time.Duration {
 // such a bound at all.
 func (p *Plan) MaxLate() (late time.Duration, bounded bool) {
 	if p.CatchUp == 0 {
-		return defaultCatchUp, true
+		return p.Shape.catchUp(), true
 	}
 	return p.CatchUp, p.CatchUp > 0
 }
