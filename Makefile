@@ -30,6 +30,16 @@ bench-go: | results ## time the code itself (go test -bench), in benchstat form,
 bench-load: build-all ## weir against the load generators installed here, in one run
 	scripts/bench-load.sh
 
+bench-peers: | results ## other people's limiters beside ours over one Redis: speed, and was the limit kept (2 minutes)
+	scripts/bench-peers.sh $(ARGS)
+
+league: bin/weir-api bench/peers/node/node_modules | results ## other people's limiters behind HTTP servers, attacked and judged (4 minutes)
+	cd bench/peers && go run ./league -api ../../bin/weir-api -out ../../results/league-$(COMMIT) $(ARGS)
+
+bench/peers/node/node_modules: bench/peers/node/package-lock.json
+	@if command -v npm >/dev/null; then cd bench/peers/node && npm ci --no-audit --no-fund --silent && touch node_modules; \
+	else echo 'npm is not installed: the league goes on without its limiters'; fi
+
 k6: build-all ## run one k6 scenario: make k6 SCENARIO=soak
 	scripts/k6.sh $(SCENARIO) $(ARGS)
 
@@ -119,4 +129,4 @@ $(TOOLS)/gotestsum:
 $(TOOLS)/benchstat:
 	GOBIN=$(CURDIR)/$(TOOLS) go install golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
-.PHONY: help bench test bench-go bench-load k6 report api redis-up redis-down build build-all setup check fmt fmt-check lint lint-new vet tidy-check race test-short test-k6 fuzz hooks clean
+.PHONY: help bench test bench-go bench-load bench-peers league k6 report api redis-up redis-down build build-all setup check fmt fmt-check lint lint-new vet tidy-check race test-short test-k6 fuzz hooks clean
