@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -131,17 +132,21 @@ func runSuite(cmd *cobra.Command, o *runOptions) error {
 	s := &suite{folder: folder, entries: entries, k6: k6, stderr: stderr}
 	failure := s.carryOut(ctx)
 	interrupted := ctx.Err() != nil
-	if err := folder.Update(func(m *run.Manifest) { m.Ended, m.Interrupted = time.Now(), interrupted }); err != nil {
+	if err := folder.Update(func(m *run.Manifest) {
+		m.Ended, m.Interrupted = time.Now(), interrupted
+		if failure != nil && !interrupted {
+			m.Notes = append(m.Notes, "the run failed: "+failure.Error())
+		}
+	}); err != nil {
 		return err
-	}
-	if len(folder.Manifest().Attacks) == 0 {
-		return failure
 	}
 	// The report of what was done is owed also to somebody who pressed Ctrl-C.
 	verdicts, err := reportRun(context.WithoutCancel(ctx), folder, cmd.OutOrStdout(), stderr)
 	switch {
 	case failure != nil && !interrupted:
 		return failure
+	case interrupted && errors.Is(err, report.ErrNoRecords):
+		return &exitError{exitInconclusive, errors.New("interrupted before anything was recorded")}
 	case err != nil:
 		return err
 	}
