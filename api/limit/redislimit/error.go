@@ -56,6 +56,8 @@ func mayHaveRun(err error) bool {
 func wayOut(err error) string {
 	op := (*net.OpError)(nil)
 	switch {
+	case errors.Is(err, ErrBusy):
+		return "Redis is slower than what is asked of it: ask less, or see why it is slow"
 	case redis.IsAuthError(err):
 		return "put user and password into REDIS_URL: redis://user:password@host:port/0"
 	case redis.IsLoadingError(err):

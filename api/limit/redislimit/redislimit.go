@@ -1,6 +1,6 @@
 // Package redislimit keeps token buckets in Redis, so that any number of
-// processes share one promise. Each take is one EVALSHA of lua/token_bucket.lua,
-// decided by Redis' clock.
+// processes share one promise. Takes are decided by lua/token_bucket.lua, by
+// Redis' clock.
 //
 //	rdb, err := redislimit.NewClient("redis://127.0.0.1:6379/0")
 //	limiter, err := redislimit.New(rdb, l, redislimit.Config{Prefix: "tb:user:"})
@@ -9,25 +9,66 @@
 //
 // Limiters are cheap: give each route its own, all over one client.
 //
+// # Speed
+//
+// A take costs as little as it can without being less exact:
+//
+//   - A take goes to Redis at once while fewer than [Config.Slots] calls are under
+//     way, and shares the next call with all others that wait when not: one EVALSHA
+//     decides up to [Config.Batch] takes, in order of arrival.
+//   - A bucket that is known to be empty is not asked again before its next token
+//     is due, for at most [Config.Remember]. The refusal is computed from the last
+//     one by limit.Limit.Take and allocates nothing.
+//   - With [Config.Lease], a busy key's tokens are taken in advance and spent here.
+//     This alone is less exact, by a stated bound, and off unless asked for.
+//
+// Batches are sent by go-redis as it is. Its own auto-pipelining sends one command
+// a take and saves only system calls, while the greater part of the cost is
+// Redis starting a script; it also makes callers wait where there are few. See
+// BenchmarkTake, which has both.
+//
 // # A take is never sent twice
 //
 // When a reply is lost, nobody can tell whether the take was charged. go-redis
 // by default sends such a command again, and charges twice. Takes forbid that
 // whatever the client's settings, on Redis Cluster too: they fail with an
-// [*Error] that says Unknown. Only NOSCRIPT, an explicit statement that nothing
-// ran, is answered by loading the script and asking again, once.
+// [*Error] that says Unknown, all those of a batch alike. Only an answer that
+// nothing ran is followed by another try: NOSCRIPT, after which the script is
+// loaded, once; and WRONGTYPE, TRYAGAIN or CROSSSLOT for a batch, which one key
+// can cause and which is therefore decided in halves. The script writes nothing
+// before all of a batch is decided.
 //
-// # Cost
+// # While Redis stalls
 //
-// The text of the limit is made once, in New. What a take allocates is the
-// command, its arguments and the reply; see BenchmarkTake.
+// A take that waits leaves at its context's end, and then has not been sent and is
+// not charged; one that has been sent leaves too, its outcome unknown. At most
+// [Config.MaxWaiting] wait; others are refused at once with [ErrBusy]. At most
+// [Config.Slots] goroutines are this package's own, and they end by the client's
+// timeouts.
+//
+// # Redis Cluster
+//
+// A call holds keys of one hash slot only. Keys without a hash tag are spread over
+// 16384 slots, so that hardly two takes ever share a call: speed is then that of one
+// EVALSHA a take, spread over the masters. A Prefix with a hash tag, "tb:{user}:",
+// puts all of a limiter's keys into one slot and buys the batches back, at the
+// price that one master decides them all: give each route a tag of its own, or put
+// one of N tags into the key by a hash of it to use N masters. Other clients that
+// spread keys over servers (redis.Ring) get no batches.
+//
+// # What another process cannot see
+//
+// A refusal that is remembered in one process is not forgotten when another one
+// resets the key, gives leased tokens back, or has a higher limit for it: for at
+// most Retry-After, and at most Config.Remember, the first may still refuse. It
+// never admits too much.
 package redislimit
 
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -41,20 +82,67 @@ var _ limit.Limiter = (*Limiter)(nil)
 // script knows the digest of the source; it is the same for every limiter.
 var script = redis.NewScript(lua.TokenBucket)
 
-// Config has the settings of a limiter. The zero Config works.
+// Config has the settings of a limiter. The zero Config is fast and exact.
 type Config struct {
 	// Prefix stands before every key in Redis, e.g. "tb:user:". Limiters with
 	// different limits over one Redis need different prefixes.
 	Prefix string
+	// Batch is how many takes one call may decide, at most 1000. 128 when 0; 1 for
+	// a call of its own for each take, however many there are at once.
+	Batch int
+	// Slots is how many calls may be under way at once before takes wait and
+	// share; the client needs as many connections. 2 when 0.
+	Slots int
+	// MaxWaiting is how many takes may wait for a slot; more get ErrBusy. 16384 when 0.
+	MaxWaiting int
+	// Remember is how long an empty bucket may be refused without asking Redis
+	// again; never longer than until its next token. 1s when 0; negative for never.
+	Remember time.Duration
+	// Remembered is how many empty buckets are remembered, to within the evenness
+	// of a hash over 64 parts; about 150 bytes and the key for each. 65536 when 0.
+	Remembered int
+	// Lease is how many tokens of one key this process may hold in advance, at
+	// most the capacity. None when 0. A limiter with leases must be closed, or
+	// what it holds is lost to its keys; a take that was spent from a lease has
+	// DecidedAt 0, since no clock of Redis' decided it. What is admitted in any
+	// time t is at most capacity + rate × t + processes × Lease.
+	Lease int64
+}
+
+// setDefaults fills in what is 0 and refuses what cannot be.
+func (c *Config) setDefaults(l limit.Limit) error {
+	setDefault(&c.Batch, 128)
+	setDefault(&c.Slots, 2)
+	setDefault(&c.MaxWaiting, 16384)
+	setDefault(&c.Remember, time.Second)
+	setDefault(&c.Remembered, 65536)
+	switch {
+	case c.Batch < 1 || c.Batch > 1000:
+		return fmt.Errorf("batch %d: want 1 to 1000 takes", c.Batch)
+	case c.Slots < 1:
+		return fmt.Errorf("slots %d: want at least 1", c.Slots)
+	case c.MaxWaiting < 1:
+		return fmt.Errorf("max waiting %d: want at least 1", c.MaxWaiting)
+	case c.Remembered < 1:
+		return fmt.Errorf("remembered %d: want at least 1", c.Remembered)
+	case c.Lease < 0 || c.Lease > l.Capacity:
+		return fmt.Errorf("lease %d: want 0 to the capacity, %d tokens", c.Lease, l.Capacity)
+	}
+	return nil
 }
 
 // A Limiter keeps a token bucket in Redis for each key. Make one with [New].
 type Limiter struct {
 	rdb    redis.UniversalClient
 	limit  limit.Limit
-	prefix string
+	config Config
+	start  time.Time
 
-	// arguments that every take shares, boxed once
+	queues queues
+	memory *memory // nil: remember nothing
+	leases *leases // nil: lease nothing
+
+	// arguments that every call shares, boxed once
 	sha, tokens, seconds, capacity any
 
 	now func() int64 // tests only: µs, passed to the script instead of TIME
@@ -66,21 +154,54 @@ func New(rdb redis.UniversalClient, l limit.Limit, c Config) (*Limiter, error) {
 	if err := l.Validate(); err != nil {
 		return nil, fmt.Errorf("redis limiter: %w", err)
 	}
-	return &Limiter{
+	if err := c.setDefaults(l); err != nil {
+		return nil, fmt.Errorf("redis limiter: %w", err)
+	}
+	r := &Limiter{
 		rdb:      rdb,
 		limit:    l,
-		prefix:   c.Prefix,
+		config:   c,
+		start:    time.Now(),
 		sha:      script.Hash(),
 		tokens:   strconv.FormatInt(l.Rate.Tokens, 10),
 		seconds:  strconv.FormatInt(l.Rate.Seconds, 10),
 		capacity: strconv.FormatInt(l.Capacity, 10),
-	}, nil
+	}
+	r.queues = newQueues(rdb, func() *queue { return &queue{limiter: r, free: r.slots()} })
+	if c.Remember > 0 {
+		r.memory = newMemory(l, c.Remember, c.Remembered)
+	}
+	if c.Lease > 0 {
+		r.leases = newLeases(r, c.Lease)
+	}
+	return r, nil
+}
+
+// slots is how many calls may be under way at once: any number where none is to
+// be shared, or where the client may have the keys of one call on many servers.
+func (r *Limiter) slots() int {
+	switch r.rdb.(type) {
+	case *redis.Client, *redis.ClusterClient:
+		if r.config.Batch > 1 {
+			return r.config.Slots
+		}
+	}
+	return math.MaxInt
+}
+
+// clock is this process's own time in µs. It never steps back.
+func (r *Limiter) clock() int64 {
+	if r.now != nil {
+		return r.now()
+	}
+	return int64(time.Since(r.start) / time.Microsecond)
 }
 
 // Limit returns the promise this limiter keeps.
 func (r *Limiter) Limit() limit.Limit { return r.limit }
 
-// Take decides in Redis. Its errors are limit.ErrCost and [*Error].
+// Take decides in Redis, or by what Redis has said. Its errors are limit.ErrCost
+// and [*Error].
 func (r *Limiter) Take(ctx context.Context, key string, cost int64) (limit.Decision, error) {
 	if cost < 0 {
 		return limit.Decision{}, fmt.Errorf("take %d tokens: %w", cost, limit.ErrCost)
@@ -88,69 +209,32 @@ func (r *Limiter) Take(ctx context.Context, key string, cost int64) (limit.Decis
 	if err := ctx.Err(); err != nil {
 		return limit.Decision{}, &Error{Op: "take", Err: err}
 	}
-	d, err := r.evalsha(ctx, key, cost)
-	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-		if err := r.Load(ctx); err != nil {
-			return limit.Decision{}, err
+	if r.leases != nil {
+		return r.leases.take(ctx, key, cost)
+	}
+	return r.ask(ctx, key, cost)
+}
+
+// ask has a take decided without regard to leases. A negative cost gives back.
+func (r *Limiter) ask(ctx context.Context, key string, cost int64) (limit.Decision, error) {
+	resets := uint64(0)
+	if r.memory != nil {
+		if d, empty := r.memory.take(key, cost, r.clock()); empty {
+			return d, nil
 		}
-		d, err = r.evalsha(ctx, key, cost)
+		resets = r.memory.resets(key)
 	}
-	if err != nil {
-		return limit.Decision{}, &Error{Op: "take", Unknown: mayHaveRun(err), Err: err}
+	c := callPool.Get().(*call) //nolint:forcetypeassert // it holds nothing else
+	c.key, c.cost = r.config.Prefix+key, costText(cost)
+	if err := r.queues.of(c.key).take(ctx, c); err != nil {
+		return limit.Decision{}, err // c is left to the worker that may still have it
 	}
+	if r.memory != nil {
+		r.memory.remember(key, cost, c, resets)
+	}
+	d := c.decision
+	callPool.Put(c)
 	return d, nil
-}
-
-// evalsha asks once.
-func (r *Limiter) evalsha(ctx context.Context, key string, cost int64) (limit.Decision, error) {
-	pooled := argsPool.Get().(*[8]any) //nolint:forcetypeassert // it holds nothing else
-	defer argsPool.Put(pooled)         // nothing keeps the command after Process has returned
-	*pooled = [8]any{"evalsha", r.sha, "1", r.prefix + key, r.tokens, r.seconds, r.capacity, costText(cost)}
-	args := pooled[:]
-	if r.now != nil {
-		args = append(args, strconv.FormatInt(r.now(), 10))
-	}
-	cmd := once{redis.NewIntSliceCmd(ctx, args...)}
-	if err := r.rdb.Process(ctx, cmd); err != nil {
-		return limit.Decision{}, err //nolint:wrapcheck // Take wraps it
-	}
-	reply := cmd.Val()
-	if len(reply) != 5 {
-		return limit.Decision{}, fmt.Errorf("reply of %d numbers, want 5", len(reply))
-	}
-	return limit.Decision{
-		Allowed:    reply[0] == 1,
-		Remaining:  reply[1],
-		RetryAfter: wait(reply[2]),
-		ResetAfter: wait(reply[3]),
-		DecidedAt:  reply[4],
-	}, nil
-}
-
-// argsPool has the arguments of takes that are over.
-var argsPool = sync.Pool{New: func() any { return new([8]any) }}
-
-// once is a command that go-redis must not send a second time after it may have
-// reached Redis.
-type once struct{ *redis.IntSliceCmd }
-
-// NoRetry overrides go-redis' default of sending again.
-func (once) NoRetry() bool { return true }
-
-// costText avoids an allocation for the usual cost.
-func costText(cost int64) any {
-	if cost == 1 {
-		return "1"
-	}
-	return strconv.FormatInt(cost, 10)
-}
-
-// wait turns µs of the script's reply into a duration; -1 is Never.
-func wait(us int64) time.Duration {
-	if us < 0 {
-		return limit.Never
-	}
-	return time.Duration(us) * time.Microsecond
 }
 
 // Load loads the script into Redis, on a cluster into every master.
@@ -174,10 +258,33 @@ func (r *Limiter) Ready(ctx context.Context) error {
 	return r.Load(ctx)
 }
 
-// Reset makes the bucket of key full.
+// Reset makes the bucket of key full, and drops what this process knows of it and
+// has leased. Another process may refuse the key a little longer: see the package's
+// documentation.
 func (r *Limiter) Reset(ctx context.Context, key string) error {
-	if err := r.rdb.Del(ctx, r.prefix+key).Err(); err != nil {
+	err := r.rdb.Del(ctx, r.config.Prefix+key).Err()
+	r.forget(key)
+	if r.leases != nil {
+		r.leases.drop(key)
+	}
+	if err != nil {
 		return &Error{Op: "reset", Unknown: mayHaveRun(err), Err: err}
 	}
 	return nil
+}
+
+// forget makes the next take of key ask Redis.
+func (r *Limiter) forget(key string) {
+	if r.memory != nil {
+		r.memory.forget(key)
+	}
+}
+
+// Close gives leased tokens back. Takes after it lease no more; a limiter without
+// leases needs no Close. It does not close the client.
+func (r *Limiter) Close() error {
+	if r.leases == nil {
+		return nil
+	}
+	return r.leases.close()
 }
