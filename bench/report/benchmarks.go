@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"golang.org/x/perf/benchfmt"
@@ -48,7 +49,7 @@ func (r *Report) WriteBenchmarks(w io.Writer) error {
 			}
 			target := fileName(t.Name)
 			if strings.Contains(t.Name, "://") { // ports change from run to run, names must not
-				target = fmt.Sprint(j + 1)
+				target = strconv.Itoa(j + 1)
 			}
 			line := benchLine(name+"/target="+target, int(t.Service.Count), latencyValues(nil, "service", t.Service), known)
 			if err := out.Write(line); err != nil {

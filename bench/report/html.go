@@ -30,6 +30,10 @@ var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 	"count": count, "number": number, "duration": duration, "perSecond": perSecond, "share": share,
 	"id": fileName, "plural": func(n int, noun string) string { return plural(int64(n), noun) },
 	"heading": heading, "class": func(verdict string) string { return strings.ReplaceAll(verdict, " ", "-") },
+	"notes": (*Report).notes, "facts": (*Report).facts, "aboutQuantiles": func() string { return aboutQuantiles },
+	"charts": charts, "evidence": (*Plan).evidenceTable, "accusations": (*Plan).accusations, "outcomes": (*Plan).outcomeTable,
+	"keys": (*Plan).keyTable, "targets": (*Plan).targetTable, "slower": (*Plan).slowerLines, "waits": (*Plan).waitTable,
+	"failures": (*Plan).errorTable, "latency": Quantiles.text,
 }).Parse(pageText))
 
 // A page is what the template shows.
@@ -49,8 +53,8 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	return pageTemplate.Execute(w, &page{
 		Report:  r,
 		Policy:  "default-src 'none'; script-src" + sources(uplotJS, pageJS) + "; style-src" + sources(uplotCSS, pageCSS) + "; base-uri 'none'; form-action 'none'",
-		Styles:  []template.CSS{template.CSS(uplotCSS), template.CSS(pageCSS)},
-		Scripts: []template.JS{template.JS(uplotJS), template.JS(pageJS)},
+		Styles:  []template.CSS{template.CSS(uplotCSS), template.CSS(pageCSS)}, //nolint:gosec // G203: embedded when weir is built
+		Scripts: []template.JS{template.JS(uplotJS), template.JS(pageJS)},      //nolint:gosec // G203: embedded when weir is built
 		License: uplotLicense,
 	})
 }
@@ -65,24 +69,15 @@ func heading(text string) string {
 
 // sources names parts by their hashes, as a content security policy wants it.
 func sources(parts ...string) string {
-	text := ""
+	var text strings.Builder
 	for _, part := range parts {
 		hash := sha256.Sum256([]byte(part))
-		text += " 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'"
+		text.WriteString(" 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'")
 	}
-	return text
+	return text.String()
 }
 
-// Notes are what a reader must know first.
-func (p *page) Notes() []string { return p.notes() }
-
-// AboutQuantiles says what the quantiles in the table of plans are.
-func (p *page) AboutQuantiles() string { return aboutQuantiles }
-
-// Facts are what ran and how to run it again.
-func (p *page) Facts() [][2]string { return p.facts() }
-
-// A chartData is what the page's script draws of one plan.
+// chartData is what the page's script draws of one plan.
 type chartData struct {
 	PerSecond PerSecond   `json:"per_second"`
 	Admitted  *Cumulative `json:"admitted"`
@@ -92,24 +87,6 @@ type chartData struct {
 	Witness   *Witness    `json:"witness"`
 }
 
-// Charts is the data of the plan's plots.
-func (p *Plan) Charts() chartData {
+func charts(p *Plan) chartData {
 	return chartData{p.PerSecond, p.Admitted, p.Sum, p.Latency, p.Shares, p.Witness}
 }
-
-// The tables of a plan, for the template.
-func (p *Plan) OutcomeTable() [][]string  { return p.outcomeTable() }
-func (p *Plan) KeyTable() [][]string      { return p.keyTable() }
-func (p *Plan) TargetTable() [][]string   { return p.targetTable() }
-func (p *Plan) ErrorTable() [][]string    { return p.errorTable() }
-func (p *Plan) WaitTable() [][]string     { return p.waitTable() }
-func (p *Plan) EvidenceTable() [][]string { return p.evidenceTable() }
-func (p *Plan) Accusations() []string     { return p.accusations() }
-func (p *Plan) SlowerLines() []string     { return p.slowerLines() }
-
-// Told says that the answers told how many tokens remain.
-func (p *Plan) Told() bool { return p.Admitted != nil && p.Admitted.Remaining != nil }
-
-// P50 and P99 are of the outcome's latency, as text.
-func (o Outcome) P50() string { return o.Latency.text(o.Latency.P50, 0.5) }
-func (o Outcome) P99() string { return o.Latency.text(o.Latency.P99, 0.99) }

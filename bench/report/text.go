@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -83,7 +84,7 @@ func (r *Report) notes() []string {
 		notes = append(notes, "Redis was weir's embedded miniredis, not a Redis server: decisions are as real, latencies are not.")
 	}
 	for _, note := range r.Run.Notes {
-		if !(strings.Contains(note, "miniredis") && len(notes) > 0) {
+		if len(notes) == 0 || !strings.Contains(note, "miniredis") {
 			notes = append(notes, note)
 		}
 	}
@@ -151,7 +152,7 @@ func (r *Report) facts() [][2]string {
 		store = "unknown to weir"
 	}
 	facts = append(facts, [2]string{"Commit", m.Commit}, [2]string{"Host", strings.Join(host, ", ")},
-		[2]string{"Redis", store}, [2]string{"Seed", fmt.Sprint(m.Seed)}, [2]string{"Repeat with", m.Command})
+		[2]string{"Redis", store}, [2]string{"Seed", strconv.FormatInt(m.Seed, 10)}, [2]string{"Repeat with", m.Command})
 	known := facts[:0]
 	for _, fact := range facts {
 		if fact[1] != "" {

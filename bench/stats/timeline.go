@@ -64,7 +64,7 @@ func (t *Timeline[C, P]) merge(o *Timeline[C, P]) {
 		o.double()
 	}
 	for i := range o.Cells {
-		P(t.at(t.Origin + int64(i)*int64(t.Step))).merge(&o.Cells[i])
+		t.at(t.Origin + int64(i)*int64(t.Step)).merge(&o.Cells[i])
 	}
 }
 
