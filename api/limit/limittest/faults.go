@@ -2,7 +2,6 @@ package limittest
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -107,7 +106,7 @@ var Faults = []Fault{
 		What:  "so many in each window of the clock: twice as many around its edge",
 		Where: "ulule/limiter, envoyproxy/ratelimit #32, rueidislimiter",
 		Limit: "10/s,capacity=10", Load: Load{"edge:20@2s", 2100 * time.Millisecond, 0}, // every second window's edge
-		Check: OverAdmission, Clock: Either, New: fixedWindow,
+		Check: OverAdmission, Clock: Either, New: FixedWindow(0),
 	},
 	{
 		Name:  "sliding-counter",
@@ -184,11 +183,8 @@ func (f *faulty) Limit() limit.Limit { return f.limit }
 
 // Take decides. Its errors are limit.ErrCost and ctx's own.
 func (f *faulty) Take(ctx context.Context, key string, cost int64) (limit.Decision, error) {
-	if err := ctx.Err(); err != nil {
-		return limit.Decision{}, fmt.Errorf("take: %w", err)
-	}
-	if cost < 0 {
-		return limit.Decision{}, fmt.Errorf("take %d tokens: %w", cost, limit.ErrCost)
+	if err := refused(ctx, cost); err != nil {
+		return limit.Decision{}, err
 	}
 	return f.decide(key, cost), nil
 }
@@ -286,77 +282,6 @@ func retryAfterRoundedDown(_ testing.TB, l limit.Limit, clock *Clock) limit.Limi
 		}
 		return d
 	})
-}
-
-func fixedWindow(_ testing.TB, l limit.Limit, clock *Clock) limit.Limiter {
-	type count struct{ window, tokens int64 }
-	counts, width := map[string]count{}, window(l)
-	return serial(l, func(key string, cost int64) limit.Decision {
-		now := clock.Now()
-		c := counts[key]
-		if now/width != c.window {
-			c = count{window: now / width}
-		}
-		d := limit.Decision{DecidedAt: now, Allowed: c.tokens+cost <= l.Capacity}
-		if d.Allowed {
-			c.tokens += cost
-		}
-		counts[key] = c
-		toEdge := time.Duration(width-now%width) * time.Microsecond
-		return counted(l, d, l.Capacity-c.tokens, cost, toEdge, toEdge)
-	})
-}
-
-func slidingCounter(_ testing.TB, l limit.Limit, clock *Clock) limit.Limiter {
-	type count struct{ window, before, tokens int64 }
-	counts, width := map[string]count{}, window(l)
-	return serial(l, func(key string, cost int64) limit.Decision {
-		now := clock.Now()
-		c := counts[key]
-		switch now / width {
-		case c.window:
-		case c.window + 1:
-			c = count{window: c.window + 1, before: c.tokens}
-		default:
-			c = count{window: now / width}
-		}
-		left := width - now%width
-		used := (c.before*left + width - 1) / width
-		d := limit.Decision{DecidedAt: now, Allowed: used+c.tokens+cost <= l.Capacity}
-		retry := left // when this window is the last one, at the latest: rounded up
-		switch {
-		case d.Allowed:
-			c.tokens += cost
-		case c.before > 0 && c.tokens+cost <= l.Capacity:
-			retry = left - (l.Capacity-c.tokens-cost)*width/c.before
-		case c.tokens > 0:
-			retry += max(0, width-(l.Capacity-cost)*width/c.tokens)
-		}
-		counts[key] = c
-		reset := time.Duration(left+width) * time.Microsecond
-		return counted(l, d, l.Capacity-used-c.tokens, cost, time.Duration(retry)*time.Microsecond, reset)
-	})
-}
-
-// window is how long a limiter that counts capacity tokens a window makes it, in µs.
-func window(l limit.Limit) int64 {
-	if l.Rate.Tokens == 0 {
-		return 1 << 52 // one that does not end
-	}
-	return (l.Capacity*l.Rate.Seconds*second + l.Rate.Tokens - 1) / l.Rate.Tokens
-}
-
-// counted is d with what a limiter that counts whole tokens says beside it.
-func counted(l limit.Limit, d limit.Decision, left, cost int64, retry, reset time.Duration) limit.Decision {
-	d.Remaining, d.ResetAfter = max(left, 0)*limit.MicroToken, reset
-	switch {
-	case d.Allowed:
-	case cost > l.Capacity, l.Rate.Tokens == 0:
-		d.RetryAfter = limit.Never
-	default:
-		d.RetryAfter = retry
-	}
-	return d
 }
 
 // floatDrift is redis_rate's script, line by line, in the same doubles.
