@@ -132,6 +132,9 @@ func (s *scene) caught(t *testing.T, v *judge.Verdict) error {
 		}
 		return nil
 	}
+	if v.Requests.SharpKeys != v.Requests.Keys {
+		return fmt.Errorf("sharp mode was used for %d of %d keys", v.Requests.SharpKeys, v.Requests.Keys)
+	}
 	if v := s.judge(t, faultyName, limitersClock); !accused(v, s.fault.Check) {
 		return fmt.Errorf("not caught by %s from the limiter's clock alone: %s", s.fault.Check, v.Sentence)
 	}
