@@ -127,3 +127,14 @@ func BenchmarkRender(b *testing.B) {
 		text = requests[0].appendText(text[:0], "test-0", 1234567)
 	}
 }
+
+// BenchmarkRecorded is weir's half of BenchmarkMax, to profile.
+func BenchmarkRecorded(b *testing.B) {
+	url := benchServer(b)
+	hits := 0
+	for range b.N {
+		hits += recorded(b, url, 500*time.Millisecond)
+	}
+	b.ReportMetric(float64(hits)/b.Elapsed().Seconds(), "hits/s")
+	b.ReportMetric(0, "ns/op")
+}

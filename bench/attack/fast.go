@@ -2,6 +2,7 @@ package attack
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,13 +19,14 @@ import (
 )
 
 const (
-	maxHeader  = 16 << 10 // bytes of an answer's header
+	buffer     = 4 << 10  // bytes read ahead: thousands of connections may wait for a slow target
+	maxHeader  = 64 << 10 // bytes of an answer's header
 	maxIdle    = 16_384   // connections kept for the next request
 	maxKept    = 64 << 10 // bytes of a request's text kept with its connection
 	maxInterim = 10       // 1xx answers before the final one
 	// staleAfter is how long a connection may rest before it is looked at: the
 	// server may have closed it.
-	staleAfter = 100 * time.Millisecond
+	staleAfter = 10 * time.Millisecond
 )
 
 // A fastExchange sends plain HTTP/1.1. It writes requests made ready beforehand,
@@ -127,7 +129,7 @@ func (x *fastExchange) dial(to route, deadline time.Time) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: raw, route: to, reader: bufio.NewReaderSize(raw, maxHeader)}
+	c := &conn{Conn: raw, route: to, reader: bufio.NewReaderSize(raw, buffer)}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.over {
@@ -193,7 +195,7 @@ func (x *fastExchange) drop(c *conn) {
 func (c *conn) read(method string, rec *record.Record) (again bool, err error) {
 	c.header.Reset()
 	for range maxInterim {
-		if err := c.header.Read(c.reader); err != nil {
+		if err := c.readHeader(); err != nil {
 			return false, headerError(err)
 		}
 		status := c.header.StatusCode()
@@ -207,6 +209,17 @@ func (c *conn) read(method string, rec *record.Record) (again bool, err error) {
 		}
 	}
 	return false, fmt.Errorf("%w: more than %d interim answers", errMalformed, maxInterim)
+}
+
+// readHeader reads a header, with more room where it needs it.
+func (c *conn) readHeader() error {
+	err := c.header.Read(c.reader)
+	if small := (*fasthttp.ErrSmallBuffer)(nil); errors.As(err, &small) && c.reader.Size() < maxHeader {
+		begun, _ := c.reader.Peek(c.reader.Buffered()) // never more than there is
+		c.reader = bufio.NewReaderSize(io.MultiReader(bytes.NewReader(bytes.Clone(begun)), c.Conn), maxHeader)
+		err = c.header.Read(c.reader)
+	}
+	return err
 }
 
 // headerError tells a connection that broke from an answer that is none.

@@ -77,19 +77,22 @@ func (p *pacer) Pace(_ time.Duration, hits uint64) (wait time.Duration, stop boo
 	if int64(hits)-p.counts.returned.Load() >= p.workers {
 		p.full = true
 	}
-	for {
-		p.turn()
-		offset, more := p.next()
+	for pulled, offset, more := false, time.Duration(0), true; ; {
+		if turned := p.turn(); turned || !pulled {
+			offset, more = p.next()
+			pulled = true
+		}
 		if !more {
 			return 0, true
 		}
 		planned := p.start + int64(offset)
 		if !p.wait(planned) {
-			if p.ctx.Err() == nil { // turned: what was waited for is not planned any more
+			if p.ctx.Err() == nil { // the dial woke it
 				continue
 			}
 			return 0, true
 		}
+		pulled = false
 		p.counts.planned.Add(1)
 		index := p.index
 		p.index++
@@ -102,15 +105,18 @@ func (p *pacer) Pace(_ time.Duration, hits uint64) (wait time.Duration, stop boo
 	}
 }
 
-// turn goes over to the load that the dial asks for, if it does.
-func (p *pacer) turn() {
+// turn goes over to the load that the dial asks for, and reports whether it
+// asked: what was planned until then is not planned any more.
+func (p *pacer) turn() bool {
 	if p.dial == nil {
-		return
+		return false
 	}
 	if leg := p.dial.turn(p.plan, time.Duration(p.clock.now()-p.start)); leg != nil {
 		p.stop()
 		p.next, p.stop = iter.Pull(leg.arrivals(p.plan.Duration))
+		return true
 	}
+	return false
 }
 
 // waitForUser waits until fewer requests are in flight than there are users, and

@@ -70,7 +70,7 @@ func reason(err error) string {
 	case errors.As(err, &cert), errors.As(err, &alert), errors.As(err, &record), errors.As(err, &host):
 		return reasonTLS
 	case errors.Is(err, errMalformed), errors.As(err, &garbage), strings.Contains(err.Error(), "malformed"),
-		strings.Contains(err.Error(), "invalid byte in chunk length"):
+		strings.Contains(err.Error(), "invalid byte in chunk length"), strings.Contains(err.Error(), "headers exceeded"):
 		return reasonMalformed
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET),
 		errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), "server closed idle connection"):
