@@ -160,8 +160,11 @@ func (c *checking) openRun(path string) (*run.Folder, error) {
 	if runErr == nil {
 		return folder, nil
 	}
-	if err != nil { // neither a file nor a run
-		return nil, runErr
+	if err != nil {
+		if _, err := os.Stat(filepath.Join(run.ResultsDir, path)); err == nil {
+			return nil, runErr
+		}
+		return nil, fmt.Errorf("no recording and no run %q (want a file, the folder of a run, its name in %s/, %q, or - for stdin)", path, run.ResultsDir, run.Latest)
 	}
 	if _, err := os.Stat(filepath.Join(path, "manifest.json")); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // a folder of segments
@@ -234,7 +237,10 @@ func (c *checking) checkRecording(path string) ([]*judge.Verdict, error) {
 	opt := judge.Options{Limit: *c.limit, Plan: c.plan}
 	c.allow(&opt)
 	v, err := c.judge(r, opt, func(r *record.Record) bool { return c.plan == "" || r.Plan == c.plan })
-	return []*judge.Verdict{v}, err
+	if err != nil {
+		return nil, usageError("%w", err)
+	}
+	return []*judge.Verdict{v}, nil
 }
 
 // allow sets what the command line says beside the run.

@@ -46,11 +46,15 @@ func (c *columns) add(r *record.Record) {
 	c.done = append(c.done, max(r.Sent, r.Done))
 	c.cost = append(c.cost, r.Cost)
 	c.outcome = append(c.outcome, r.Outcome)
-	switch {
-	case c.decided != nil:
-		c.decided = append(c.decided, r.Quota.DecidedAt)
-	case r.Quota.DecidedAt != 0:
-		c.decided = append(make([]int64, n, cap(c.sent)), r.Quota.DecidedAt)
+	decided := r.Quota.DecidedAt
+	if decided < 0 || decided > mostTime/1000 {
+		decided = 0 // not a time
+	}
+	if decided != 0 && c.decided == nil {
+		c.decided = make([]int64, n, cap(c.sent))
+	}
+	if c.decided != nil {
+		c.decided = append(c.decided, decided)
 	}
 	c.remaining = appendOptional(c.remaining, n, cap(c.sent), r.Quota.Remaining)
 	c.left = appendOptional(c.left, n, cap(c.sent), r.Quota.FieldLeft)
@@ -60,7 +64,7 @@ func (c *columns) add(r *record.Record) {
 // appendOptional appends to a column that exists only once a value is there.
 func appendOptional(column []float64, n, room int, value float64) []float64 {
 	if column == nil {
-		if math.IsNaN(value) {
+		if !present(value) {
 			return nil
 		}
 		column = make([]float64, n, room)

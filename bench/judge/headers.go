@@ -56,7 +56,8 @@ func (n *headerNotes) note(r *record.Record, header string, said, want float64) 
 	})
 }
 
-func present(x float64) bool { return !math.IsNaN(x) }
+// present says that a header was there, with a number in it.
+func present(x float64) bool { return !math.IsNaN(x) && !math.IsInf(x, 0) }
 
 // perUnit says that n is the rate in some usual unit: 300 for 5/s is 300 a minute.
 func perUnit(n, rate float64) bool {

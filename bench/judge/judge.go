@@ -117,6 +117,14 @@ type Options struct {
 	Planned bool
 }
 
+// What the judge takes for sane: within it nothing overflows.
+const (
+	mostBlur  = time.Hour
+	mostDrift = 100_000
+	mostCost  = 1 << 40
+	mostTime  = 1 << 61 // ns
+)
+
 func (o *Options) tick() int64 {
 	switch {
 	case o.Tick < 0:
@@ -151,8 +159,11 @@ func New(opt Options) (*Judge, error) {
 	if err := opt.Limit.Validate(); err != nil {
 		return nil, fmt.Errorf("judge: %w", err)
 	}
-	if opt.Granularity < 0 {
-		return nil, fmt.Errorf("judge: granularity %v is negative", opt.Granularity)
+	if opt.Granularity < 0 || opt.Granularity > mostBlur || opt.Tick > mostBlur {
+		return nil, fmt.Errorf("judge: granularity %v and tick %v: want at most %v", opt.Granularity, opt.Tick, mostBlur)
+	}
+	if opt.Drift > mostDrift {
+		return nil, fmt.Errorf("judge: drift %d: want at most %d parts in a million", opt.Drift, mostDrift)
 	}
 	return &Judge{opt: opt, cols: newColumns(), headers: headerNotes{limit: opt.Limit}}, nil
 }
@@ -161,8 +172,11 @@ func New(opt Options) (*Judge, error) {
 func (j *Judge) Add(batch []record.Record) error {
 	for i := range batch {
 		r := &batch[i]
-		if r.Cost < 0 {
-			return fmt.Errorf("judge: record %d of plan %q has cost %d (want 0 or more)", r.Seq, r.Plan, r.Cost)
+		if r.Cost < 0 || r.Cost > mostCost {
+			return fmt.Errorf("judge: record %d of plan %q has cost %d (want 0 to %d)", r.Seq, r.Plan, r.Cost, int64(mostCost))
+		}
+		if min(r.Sent, r.Done) < -mostTime || max(r.Sent, r.Done) > mostTime {
+			return fmt.Errorf("judge: record %d of plan %q was sent at %d ns and done at %d ns: not within 73 years of 1970", r.Seq, r.Plan, r.Sent, r.Done)
 		}
 		if len(j.cols.sent) == math.MaxInt32 {
 			return fmt.Errorf("judge: more than %d records in plan %q", math.MaxInt32, j.opt.Plan)

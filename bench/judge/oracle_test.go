@@ -117,7 +117,7 @@ func admitted(r *record.Record) bool { return r.Outcome == record.Admitted }
 // histories is told.
 func TestBruteForceNeverContradictsAnAccusation(t *testing.T) {
 	t.Parallel()
-	histories := 12_000
+	histories := 8000
 	if testing.Short() {
 		histories = 3000
 	}
@@ -291,7 +291,7 @@ func (p *plainly) inVain(k int) bool {
 // The fast code and the definitions agree on every history.
 func TestFastAgreesWithDefinitions(t *testing.T) {
 	t.Parallel()
-	histories := 6000
+	histories := 4000
 	if testing.Short() {
 		histories = 2000
 	}

@@ -1,6 +1,9 @@
 package judge
 
-import "sort"
+import (
+	"slices"
+	"sort"
+)
 
 // packBudget bounds the steps that exact packing takes for one verdict, about
 // half a second. A key takes (admitted requests)² steps, in the order in which the
@@ -46,12 +49,12 @@ func (t *trial) packing(h *history, byDone []int32, fullest *window) *window {
 		p.latest[at] = s.rate*s.fastUp(h.end[i]) + s.full
 	}
 	t.packed += n * n
-	for i := len(h.start) - 1; i >= 0; i-- {
+	for i, start := range slices.Backward(h.start) {
 		if !h.tookTokens(i) {
 			continue
 		}
 		p.add(int(rank[i]))
-		release := s.rate * s.fastDown(h.start[i])
+		release := s.rate * s.fastDown(start)
 		if p.first < release {
 			w := &window{excess: release - p.first, first: i, last: byDone[p.at], scale: *s, sharp: h.sharp, packed: true}
 			w.gather(h, byDone[:p.at+1])

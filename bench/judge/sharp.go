@@ -6,10 +6,6 @@ import (
 	"weir/bench/record"
 )
 
-// longest is the longest span of decision times that is taken for real, in µs:
-// 30 years. A time beyond it is no clock.
-const longest = 30 * 365 * 24 * 3600 * 1e6
-
 // sharpen builds the history of a key by the limiter's own clock: every answered
 // request is a point, with no tick, granularity or drift to allow for.
 //
@@ -23,7 +19,7 @@ const longest = 30 * 365 * 24 * 3600 * 1e6
 func (t *trial) sharpen(rows []int32, f *findings) (*history, bool) {
 	c := t.cols
 	first, last, ok := c.decisions(rows)
-	if !ok || last-first > longest {
+	if !ok {
 		return nil, false
 	}
 	h := t.newHistory(rows)

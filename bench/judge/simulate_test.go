@@ -29,7 +29,10 @@ type world struct {
 	costs   bool
 	loss    float64
 	latency func() int64 // one way, ns
-	fault   func(w *world, state limit.State, now, cost int64) (limit.Decision, limit.State)
+	// take decides; nil is a correct bucket. Retry rounds a wait to what is sent;
+	// nil is up, and at least 1.
+	take  func(state limit.State, now, cost int64) (limit.Decision, limit.State)
+	retry func(seconds float64) float64
 }
 
 var rates = []limit.Rate{{Tokens: 1, Seconds: 1}, {Tokens: 5, Seconds: 1}, {Tokens: 1, Seconds: 6}, {Tokens: 100, Seconds: 3}, {Tokens: 1000, Seconds: 1}, {Tokens: 0, Seconds: 1}, {Tokens: 50000, Seconds: 1}}
@@ -104,11 +107,32 @@ type event struct {
 }
 
 // run plays n requests of one key against the limiter.
-func (w *world) run(key string, n int) []record.Record {
+func (w *world) run(key string, n int) []record.Record { return w.play(key, w.times(n)) }
+
+// load plays what shows faults: at ten times the rate for 4 s, then 20 bursts after
+// idling.
+func (w *world) load(key string) []record.Record {
+	gap := 1e9 / w.limit.Rate.PerSecond()
+	var times []int64
+	at := 0.0
+	for ; at < 4e9; at += gap / 10 {
+		times = append(times, int64(at))
+	}
+	for range 20 {
+		at += gap * float64(w.limit.Capacity+5)
+		for range 2 * w.limit.Capacity {
+			times = append(times, int64(at))
+		}
+	}
+	return w.play(key, times)
+}
+
+func (w *world) play(key string, times []int64) []record.Record {
 	const epoch = 1_700_000_000_000_000_000
+	n := len(times)
 	records := make([]record.Record, n)
 	var events []event
-	for i, at := range w.times(n) {
+	for i, at := range times {
 		out, back := w.latency(), w.latency()
 		cost := int64(1)
 		if w.costs {
@@ -157,14 +181,17 @@ func (w *world) decide(records []record.Record, events []event) {
 		level := w.rng.Int64N(w.limit.Capacity*w.limit.Rate.Seconds*limit.MicroToken + 1)
 		state = limit.State{At: w.clock(0), Level: level, Seconds: w.limit.Rate.Seconds}
 	}
+	take, retry := w.take, w.retry
+	if take == nil {
+		take = w.limit.Take
+	}
+	if retry == nil {
+		retry = func(seconds float64) float64 { return max(1, math.Ceil(seconds)) }
+	}
 	for _, e := range events {
 		r := &records[e.rec]
 		var d limit.Decision
-		if w.fault != nil {
-			d, state = w.fault(w, state, w.clock(e.at), r.Cost)
-		} else {
-			d, state = w.limit.Take(state, w.clock(e.at), r.Cost)
-		}
+		d, state = take(state, w.clock(e.at), r.Cost)
 		if r.Outcome == record.Failed {
 			continue
 		}
@@ -185,7 +212,7 @@ func (w *world) decide(records []record.Record, events []event) {
 			q.Remaining = math.Floor(left)
 		}
 		if !d.Allowed && d.RetryAfter != limit.Never {
-			q.RetryAfter = max(1, math.Ceil(d.RetryAfter.Seconds()))
+			q.RetryAfter = retry(d.RetryAfter.Seconds())
 		}
 	}
 }

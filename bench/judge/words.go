@@ -30,7 +30,11 @@ func tokens(n float64) string {
 	if n < 0.01 {
 		return "a hundredth of a token"
 	}
-	return fmt.Sprintf("%.3g tokens", n)
+	text := fmt.Sprintf("%.3g", n)
+	if text == "1" {
+		return "1 token"
+	}
+	return text + " tokens"
 }
 
 // seconds writes a length of time as a person says it: 3.2 s, 450 ms, 12 µs.
