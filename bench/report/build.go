@@ -148,7 +148,7 @@ func (p *Plan) addTargets(s *stats.Summary, planned *plan.Plan) {
 	// The plan's last target is the one the others are held against.
 	last := planned.Targets[len(planned.Targets)-1]
 	base := byName[last.Method+" "+last.URL]
-	if base == nil {
+	if base == nil || short[base.Name] == base.Name { // the same request to several hosts: not a comparison
 		return
 	}
 	for _, t := range targets {
@@ -349,6 +349,9 @@ func (r *Report) conclude() {
 		r.Sentence = fmt.Sprintf("The limit held in each of %s.", all)
 		if len(holds) == 1 {
 			r.Sentence = holds[0].Sentence
+		}
+		if n := len(judged[NotJudged]); n > 0 {
+			r.Sentence += fmt.Sprintf(" Not judged: %s.", plural(int64(n), "plan"))
 		}
 	default:
 		r.Verdict = NotJudged

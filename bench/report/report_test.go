@@ -211,7 +211,7 @@ func TestWorstVerdictIsOnTop(t *testing.T) {
 		want     string // first line of the text
 	}{
 		{"nobody judged", nil, "NOT JUDGED  No verdict was recorded for this run: the numbers below describe the load, they do not prove that a limit held."},
-		{"one holds, one not judged", []judge.Verdict{verdict(judge.Holds, "one")}, "HOLDS  Because of one."},
+		{"one holds, one not judged", []judge.Verdict{verdict(judge.Holds, "one")}, "HOLDS  Because of one. Not judged: 1 plan."},
 		{"both hold", []judge.Verdict{verdict(judge.Holds, "one"), verdict(judge.Holds, "two")}, "HOLDS  The limit held in each of 2 judged plans."},
 		{
 			"inconclusive beats holds",

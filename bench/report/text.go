@@ -94,15 +94,18 @@ func (r *Report) notes() []string {
 	case r.Run.Ended.IsZero():
 		notes = append(notes, "The manifest has no end: the run is still going, or was killed.")
 	}
+	dropped := []string{}
 	for i := range r.Plans {
 		p := &r.Plans[i]
 		if p.Counts.Dropped > 0 {
-			notes = append(notes, fmt.Sprintf("%s: %s of %s planned requests were never sent, because the generator was too late for them.",
-				p.Name, count(p.Counts.Dropped), count(p.Counts.Planned)))
+			dropped = append(dropped, fmt.Sprintf("%s %s of %s", p.Name, count(p.Counts.Dropped), count(p.Counts.Planned)))
 		}
 		for _, damage := range p.Damaged {
 			notes = append(notes, p.Name+": "+damage)
 		}
+	}
+	if len(dropped) > 0 {
+		notes = append(notes, "Planned but never sent, because the generator was too late for them: "+strings.Join(dropped, "; ")+".")
 	}
 	return notes
 }
