@@ -78,11 +78,10 @@ func Start(ctx context.Context, config Config) (_ *Stack, err error) {
 			s.Close()
 		}
 	}()
-	if err := s.findAPI(ctx); err != nil {
+	if s.redis, err = startRedis(ctx, config); err != nil {
 		return nil, err
 	}
-	s.redis, err = startRedis(ctx, config)
-	return s, err
+	return s, s.findAPI(ctx)
 }
 
 // Store is the Redis that was found.
