@@ -70,6 +70,7 @@ type metrics struct {
 	registry  *prometheus.Registry
 	decisions *prometheus.CounterVec
 	latency   *prometheus.HistogramVec
+	admitted  *prometheus.HistogramVec
 	capacity  *prometheus.GaugeVec
 	rate      *prometheus.GaugeVec
 	points    *points
@@ -87,6 +88,11 @@ func newMetrics(maxAge time.Duration, breaker *guard.Breaker) *metrics {
 		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "weir_decision_duration_seconds",
 			Help:    "Time to a decision, by whoever made it.",
+			Buckets: latencyBuckets,
+		}, []string{"route"}),
+		admitted: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "weir_admitted_duration_seconds",
+			Help:    "Time to a decision that admitted, by whoever made it.",
 			Buckets: latencyBuckets,
 		}, []string{"route"}),
 		capacity: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -108,7 +114,7 @@ func newMetrics(maxAge time.Duration, breaker *guard.Breaker) *metrics {
 		}
 		return 1
 	})
-	m.registry.MustRegister(m.decisions, m.latency, m.capacity, m.rate, backendUp, tokensCollector{m},
+	m.registry.MustRegister(m.decisions, m.latency, m.admitted, m.capacity, m.rate, backendUp, tokensCollector{m},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -118,6 +124,7 @@ type routeMeter struct {
 	path      string
 	decisions [len(outcomeNames)]prometheus.Counter
 	latency   prometheus.Observer
+	admitted  prometheus.Observer
 	points    *points
 	busiest   *busiest
 }
@@ -125,10 +132,11 @@ type routeMeter struct {
 // route adds a route. It is called before the first request.
 func (m *metrics) route(path string, l limit.Limit) *routeMeter {
 	meter := &routeMeter{
-		path:    path,
-		latency: m.latency.WithLabelValues(path),
-		points:  m.points,
-		busiest: newBusiest(),
+		path:     path,
+		latency:  m.latency.WithLabelValues(path),
+		admitted: m.admitted.WithLabelValues(path),
+		points:   m.points,
+		busiest:  newBusiest(),
 	}
 	for outcome, name := range outcomeNames {
 		meter.decisions[outcome] = m.decisions.WithLabelValues(path, name)
@@ -147,6 +155,9 @@ func (m *routeMeter) observe(key string, answer guard.Answer, started time.Time)
 	took, ts := time.Since(started), started.Unix()
 	m.decisions[outcomeOf(answer)].Inc()
 	m.latency.Observe(took.Seconds())
+	if answer.Allowed {
+		m.admitted.Observe(took.Seconds())
+	}
 	switch answer.Source {
 	case guard.Backend, guard.ByLocal:
 		m.points.add(ts, answer.Allowed, answer.Remaining, took)

@@ -311,6 +311,7 @@ func TestMetricsText(t *testing.T) {
 		`weir_decision_duration_seconds_bucket{route="/items",le="2e-05"}`,
 		`weir_decision_duration_seconds_bucket{route="/items",le="1"} 3`,
 		`weir_decision_duration_seconds_count{route="/export"} 100`,
+		`weir_admitted_duration_seconds_count{route="/items"} 2`,
 		`weir_limit_capacity_tokens{route="/items"} 2`,
 		`weir_limit_rate_tokens_per_second{route="/items"} 0.5`,
 		`weir_bucket_tokens{key="2bb80d537b1da3e38bd30361aa855686",route="/items"} 0`,
