@@ -43,7 +43,10 @@ func play(b *testing.B, n, keys int, quota bool) *judge.Judge {
 			r.Outcome = record.Admitted
 		}
 		if quota {
-			r.Quota.DecidedAt, r.Quota.Remaining = d.DecidedAt, float64(d.Remaining/10_000)/100
+			r.Quota.DecidedAt, r.Quota.Remaining, r.Quota.FieldLeft = d.DecidedAt, float64(d.Remaining/10_000)/100, float64(d.Remaining/limit.MicroToken)
+			if !d.Allowed {
+				r.Quota.RetryAfter = 1
+			}
 		}
 		if batch = append(batch, r); len(batch) == cap(batch) || i == n-1 {
 			if err := j.Add(batch); err != nil {

@@ -20,10 +20,11 @@ type columns struct {
 	outcome []record.Outcome
 
 	// Columns that stay nil until an answer carries the header.
-	decided   []int64   // µs by the limiter's clock; 0 absent
-	remaining []float64 // X-RateLimit-Remaining; NaN absent
-	left      []float64 // RateLimit r=; NaN absent
-	after     []float64 // Retry-After in seconds; NaN absent
+	decided []int64 // µs by the limiter's clock; 0 absent
+	// Seven digits of a header are enough: what is held against it allows for that.
+	remaining []float32 // X-RateLimit-Remaining; NaN absent
+	left      []float32 // RateLimit r=; NaN absent
+	after     []float32 // Retry-After in seconds; NaN absent
 }
 
 func newColumns() columns { return columns{ids: map[string]int32{}} }
@@ -62,24 +63,24 @@ func (c *columns) add(r *record.Record) {
 }
 
 // appendOptional appends to a column that exists only once a value is there.
-func appendOptional(column []float64, n, room int, value float64) []float64 {
+func appendOptional(column []float32, n, room int, value float64) []float32 {
 	if column == nil {
 		if !present(value) {
 			return nil
 		}
-		column = make([]float64, n, room)
+		column = make([]float32, n, room)
 		for i := range column {
-			column[i] = math.NaN()
+			column[i] = float32(math.NaN())
 		}
 	}
-	return append(column, value)
+	return append(column, float32(value))
 }
 
-func optional(column []float64, row int32) float64 {
+func optional(column []float32, row int32) float64 {
 	if column == nil {
 		return math.NaN()
 	}
-	return column[row]
+	return float64(column[row])
 }
 
 // byKey goes over the keys, each with its rows in the order of sent. The rows are

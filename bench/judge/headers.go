@@ -77,8 +77,8 @@ func perWindow(q, w, rate float64) bool {
 	return rate*(w+1) >= q-1e-9 && rate*(w-1) <= q+1e-9
 }
 
-// remaining holds what answers said is left against the levels, and against each
-// other.
+// A remainder holds what answers said is left against the levels, and against each
+// other, one request after the other in order of start.
 //
 //   - above: more than the upper level, less the request's own cost if it was
 //     admitted; or no less than the cost of a request that was throttled.
@@ -87,61 +87,73 @@ func perWindow(q, w, rate float64) bool {
 //     plus what refilling can have brought since.
 //
 // An API may round what it says to whole tokens, to the nearest even; the judge
-// allows for that, and for hundredths where the number has a fraction.
-func (t *trial) remaining(f *findings, h *history, lv *levels, byDone []int32) {
-	if h.cols.remaining != nil && !t.notes.other {
-		t.left(f, h, lv, byDone, h.cols.remaining, "X-RateLimit-Remaining")
-	}
-	if h.cols.left != nil && !t.notes.otherPolicy {
-		t.left(f, h, lv, byDone, h.cols.left, "RateLimit r")
-	}
+// allows for that, for hundredths where the number has a fraction, and for the
+// digits it did not keep.
+type remainder struct {
+	header     string
+	column     []float32
+	incomplete bool
+	earlier    float64 // plus rate·time: the most that an earlier answer leaves possible
+	at         int     // of byDone: the next answer that may be an earlier one
 }
 
-func (t *trial) left(f *findings, h *history, lv *levels, byDone []int32, column []float64, header string) {
+// remainders are the headers that tell what is left of this limit.
+func (t *trial) remainders() (list []remainder) {
+	if t.cols.remaining != nil && !t.notes.other {
+		list = append(list, remainder{header: "X-RateLimit-Remaining", column: t.cols.remaining, incomplete: t.opt.Incomplete, earlier: math.Inf(1)})
+	}
+	if t.cols.left != nil && !t.notes.otherPolicy {
+		list = append(list, remainder{header: "RateLimit r", column: t.cols.left, incomplete: t.opt.Incomplete, earlier: math.Inf(1)})
+	}
+	return list
+}
+
+// check holds what the answer to request i said against its levels: least after its
+// own charge, most before it.
+func (r *remainder) check(f *findings, h *history, byDone []int32, i int, least, most int64) {
 	s := &h.scale
 	rate := float64(s.rate) / float64(s.unit) // tokens a step
-	earlier, at := math.Inf(1), 0             // earlier + rate·time: the most an earlier answer leaves possible
-	for i := range h.start {
-		from := s.fastDown(h.start[i])
-		for at < len(byDone) && s.fastUp(h.end[byDone[at]]) < from {
-			k := byDone[at]
-			if said := column[h.row[k]]; present(said) {
-				earlier = min(earlier, said+2*rounding(said)-rate*float64(s.fastDown(h.start[k])))
-			}
-			at++
+	from := s.fastDown(h.start[i])
+	for r.at < len(byDone) && s.fastUp(h.end[byDone[r.at]]) < from {
+		k := byDone[r.at]
+		if said := optional(r.column, h.row[k]); present(said) {
+			r.earlier = min(r.earlier, said+2*rounding(said)-rate*float64(s.fastDown(h.start[k])))
 		}
-		said := column[h.row[i]]
-		if !present(said) || h.outcome(i) == record.Failed {
-			continue
-		}
-		most, taken := lv.most(i), int64(0)
-		if h.tookTokens(i) {
-			taken = h.cost[i] * s.unit
-		} else if h.outcome(i) == record.Throttled && h.cost[i]*s.unit <= s.full {
-			most = min(most, h.cost[i]*s.unit)
-		}
-		highest := s.tokens(max(most-taken, 0))
-		risen := max(earlier+rate*float64(s.fastUp(h.end[i]))-s.tokens(taken), 0)
-		lowest := math.Floor(s.tokens(lv.least(i)) + 1e-9)
-		slack := rounding(said) + 1e-6*max(1, math.Abs(said))
-		switch {
-		case said > highest+slack:
-			f.lie(h, i, header, said, highest, RemainingAbove)
-		case said > risen+slack:
-			f.lie(h, i, header, said, risen, RemainingRises)
-		case said < lowest-1e-6*max(1, lowest) && !t.opt.Incomplete:
-			f.lie(h, i, header, said, lowest, RemainingBelow)
-		}
+		r.at++
+	}
+	said := optional(r.column, h.row[i])
+	if !present(said) {
+		return
+	}
+	taken := int64(0)
+	if h.tookTokens(i) {
+		taken = h.cost[i] * s.unit
+	} else if h.outcome(i) == record.Throttled && h.cost[i]*s.unit <= s.full {
+		most = min(most, h.cost[i]*s.unit)
+	}
+	highest := s.tokens(max(most-taken, 0))
+	risen := max(r.earlier+rate*float64(s.fastUp(h.end[i]))-s.tokens(taken), 0)
+	lowest := math.Floor(s.tokens(least) + 1e-9)
+	switch slack := rounding(said); {
+	case said > highest+slack:
+		f.lie(h, i, r.header, said, highest, RemainingAbove)
+	case said > risen+slack:
+		f.lie(h, i, r.header, said, risen, RemainingRises)
+	case said < lowest-digits(lowest) && !r.incomplete:
+		f.lie(h, i, r.header, said, lowest, RemainingBelow)
 	}
 }
 
 // rounding is by how much a number of tokens as printed may be above the true one.
 func rounding(said float64) float64 {
 	if said == math.Trunc(said) {
-		return 0.5
+		return 0.5 + digits(said)
 	}
-	return 0.005
+	return 0.005 + digits(said)
 }
+
+// digits is more than what is lost of x in a float32.
+func digits(x float64) float64 { return 1e-6 * max(1, math.Abs(x)) }
 
 func (f *findings) lie(h *history, i int, header string, said, want float64, why string) {
 	f.lied++

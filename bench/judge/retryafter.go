@@ -37,9 +37,9 @@ func (h *history) promised(i int) int64 {
 }
 
 // promise holds the Retry-After of throttled request i against the levels. With
-// the level between low and high when it was decided, it has to wait between
-// (cost − high)/r and (cost − low)/r.
-func (f *findings) promise(h *history, lv *levels, i int) {
+// the level between least and most when it was decided, it has to wait between
+// (cost − most)/r and (cost − least)/r.
+func (f *findings) promise(h *history, i int, least, most int64) {
 	wait := h.promised(i)
 	if wait < 0 {
 		return
@@ -56,15 +56,14 @@ func (f *findings) promise(h *history, lv *levels, i int) {
 		}
 		return float64(cost-level) / float64(s.rate) * float64(s.step) / 1e9
 	}
-	high := lv.most(i)
-	short := cost > s.full || waited(s, high, wait) < cost
+	short := cost > s.full || waited(s, most, wait) < cost
 	seconds := float64(wait) / 1e9
-	atLeast, atMost := seconds-need(lv.least(i)), seconds-need(high)
+	atLeast, atMost := seconds-need(least), seconds-need(most)
 	switch {
 	case short:
 		f.retry.early++
 		f.retry.examples = appendSome(f.retry.examples, BrokenPromise{
-			Key: f.key, SentNS: h.cols.sent[h.row[i]], RetryAfter: seconds, NeededSeconds: finite(need(high)), Why: PromiseTooShort,
+			Key: f.key, SentNS: h.cols.sent[h.row[i]], RetryAfter: seconds, NeededSeconds: finite(need(most)), Why: PromiseTooShort,
 		})
 		f.retry.measure(min(atMost, 0))
 	case atLeast >= 1:

@@ -60,19 +60,19 @@ func isSorted(rows []int32, key func(int32) int64) bool {
 }
 
 const (
-	digitBits = 11
-	digits    = 1 << digitBits
+	digitBits   = 11
+	digitValues = 1 << digitBits
 )
 
 // radix sorts keys, taken as unsigned, and moves rows with them.
 func radix(keys []int64, rows []int32, keySpare []int64, rowSpare []int32) {
 	inKeys, inRows := keys, rows
 	for shift := 0; shift < 64; shift += digitBits {
-		var count [digits]int
+		var count [digitValues]int
 		for _, k := range inKeys {
-			count[uint64(k)>>shift&(digits-1)]++
+			count[uint64(k)>>shift&(digitValues-1)]++
 		}
-		if count[uint64(inKeys[0])>>shift&(digits-1)] == len(keys) {
+		if count[uint64(inKeys[0])>>shift&(digitValues-1)] == len(keys) {
 			continue
 		}
 		at := 0
@@ -80,7 +80,7 @@ func radix(keys []int64, rows []int32, keySpare []int64, rowSpare []int32) {
 			count[d], at = at, at+count[d]
 		}
 		for i, k := range inKeys {
-			d := uint64(k) >> shift & (digits - 1)
+			d := uint64(k) >> shift & (digitValues - 1)
 			keySpare[count[d]], rowSpare[count[d]] = k, inRows[i]
 			count[d]++
 		}

@@ -2,8 +2,7 @@ package judge
 
 // throttling accuses throttled request i if its tokens were there at every instant
 // at which it can have been decided.
-func (f *findings) throttling(h *history, lv *levels, i int) {
-	least := lv.least(i)
+func (f *findings) throttling(h *history, i int, least int64) {
 	if least < h.cost[i]*h.scale.unit {
 		return
 	}

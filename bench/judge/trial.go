@@ -59,18 +59,26 @@ func (t *trial) inspect(key string, h *history) *findings {
 		}
 	}
 	lv := t.levels(h, byDone, f.over != nil && f.over.excess > 0)
+	left := t.remainders()
 	for i := range h.start {
-		if h.outcome(i) == record.Throttled {
-			f.promise(h, lv, i)
+		outcome := h.outcome(i)
+		if outcome == record.Failed || outcome == record.Admitted && len(left) == 0 {
+			continue
+		}
+		least, most := lv.least(i), lv.most(i)
+		for k := range left {
+			left[k].check(f, h, byDone, i, least, most)
+		}
+		if outcome == record.Throttled {
+			f.promise(h, i, least, most)
 			if !t.opt.Incomplete {
-				f.throttling(h, lv, i)
+				f.throttling(h, i, least)
 			}
 		}
 	}
 	if !t.opt.Incomplete {
 		t.retries(f, h)
 	}
-	t.remaining(f, h, lv, byDone)
 	return f
 }
 
