@@ -36,12 +36,12 @@
 local call, format = redis.call, string.format
 local sub, find = string.sub, string.find
 
-local n = #KEYS
-local tokens, seconds, capacity = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local keys, args, n = KEYS, ARGV, #KEYS
+local tokens, seconds, capacity = tonumber(args[1]), tonumber(args[2]), tonumber(args[3])
 local unit = seconds * 1000000
 local full = capacity * unit
 
-local now = tonumber(ARGV[4 + n])
+local now = tonumber(args[4 + n])
 local expires = now == nil and tokens > 0
 if now == nil then
   local time = call('TIME')
@@ -50,26 +50,26 @@ end
 
 -- Each bucket is read once and written once. One MGET costs a third of n GETs, but takes
 -- what is not a string for absent: below, GET has the last word on what seems absent.
-local values = n > 1 and call('MGET', unpack(KEYS)) or {call('GET', KEYS[1])}
+local values = n > 1 and call('MGET', unpack(keys)) or {call('GET', keys[1])}
 local first = {} -- the place in KEYS where a key stands first; its bucket is kept there:
-local ats, levels, resets = {}, {}, {} -- resets only where the bucket was charged
+local levels, resets, ats = {}, {}, {} -- resets where the bucket was charged, ats where they are not now
 
 local reply = {}
 for i = 1, n do
-  local key, cost = KEYS[i], ARGV[3 + i]
+  local key, cost = keys[i], args[3 + i]
   cost = cost == '1' and 1 or tonumber(cost)
 
   -- read, and refill up to this instant
   local b = first[key]
   local at, level = now, full
   if b then
-    at, level = ats[b], levels[b]
+    at, level = ats[b] or now, levels[b]
   else
     b = i
     first[key] = b
     local packed = values[b] or n > 1 and call('GET', key)
     if packed then
-      local stored = tonumber(sub(packed, 1, 16))
+      local stored = sub(packed, 1, 16) + 0
       level = tonumber(sub(packed, 17))
       local scale = 1
       if not level then
@@ -120,7 +120,10 @@ for i = 1, n do
     reset_after = reset_after + -reset_after % 1
   end
 
-  ats[b], levels[b] = at, level
+  levels[b] = level
+  if at ~= now then
+    ats[b] = at
+  end
   if allowed == 1 and cost ~= 0 then
     resets[b] = reset_after
   end
@@ -138,12 +141,13 @@ local pattern = seconds == 1 and '%016d%d' or format('%%016d%%d/%d', seconds)
 for b = 1, n do
   local reset_after = resets[b]
   if reset_after then
-    local value = format(pattern, ats[b], levels[b])
+    local at = ats[b] or now
+    local value = format(pattern, at, levels[b])
     if expires then
-      local expiry = (ats[b] + reset_after) / 1000
-      call('SET', KEYS[b], value, 'PXAT', format('%d', expiry + -expiry % 1))
+      local expiry = (at + reset_after) / 1000
+      call('SET', keys[b], value, 'PXAT', format('%d', expiry + -expiry % 1))
     else
-      call('SET', KEYS[b], value)
+      call('SET', keys[b], value)
     end
   end
 end
