@@ -43,7 +43,7 @@ func openGoLimiter(_ *Env, l limit.Limit, _ string) (limit.Limiter, error) {
 			d.RetryAfter = d.ResetAfter
 		}
 		return d, nil
-	}}, nil
+	}, close: func() error { return store.Close(context.Background()) }}, nil
 }
 
 // GoLimiter is go-limiter's store in memory.

@@ -39,7 +39,8 @@ type Peer struct {
 	Module  string // of its code, "" for this repository's
 	Redis   bool   // its state is in Redis; otherwise in this process
 	Windows bool   // it promises fixed windows, not a bucket
-	// Open makes one for a limit. Prefix stands before its keys in Redis.
+	// Open makes one for a limit. Prefix stands before its keys in Redis. What it
+	// makes is an io.Closer where there is anything to close.
 	Open func(env *Env, l limit.Limit, prefix string) (limit.Limiter, error)
 }
 
@@ -86,6 +87,7 @@ func All() []Peer {
 type adapter struct {
 	limit limit.Limit
 	take  func(ctx context.Context, key string, cost int64) (limit.Decision, error)
+	close func() error // nil: nothing to close
 }
 
 var _ limit.Limiter = (*adapter)(nil)
@@ -97,6 +99,14 @@ func (a *adapter) Take(ctx context.Context, key string, cost int64) (limit.Decis
 
 // Limit is what the library was configured with.
 func (a *adapter) Limit() limit.Limit { return a.limit }
+
+// Close ends what the library runs in the background.
+func (a *adapter) Close() error {
+	if a.close == nil {
+		return nil
+	}
+	return a.close()
+}
 
 // window is the period over which a fixed window of capacity tokens has the
 // limit's rate.

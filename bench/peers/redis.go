@@ -24,6 +24,7 @@ import (
 func overRedis() []Peer {
 	return []Peer{
 		{Name: "evalsha", Module: "github.com/redis/go-redis/v9", Redis: true, Open: openEvalSHA},
+		{Name: "autopipeline", Module: "github.com/redis/go-redis/v9", Redis: true, Open: openAutoPipeline},
 		{Name: "rueidis", Module: "github.com/redis/rueidis", Redis: true, Open: openRueidis},
 		{Name: "redis_rate", Module: "github.com/go-redis/redis_rate/v10", Redis: true, Open: openRedisRate},
 		{Name: "throttled", Module: "github.com/throttled/throttled/v2", Redis: true, Open: openThrottled},
@@ -37,15 +38,34 @@ var errCost = errors.New("this library takes one token at a time")
 // openEvalSHA calls our script as a Go user would who has only go-redis:
 // redis.Script.Run and a slice of numbers.
 func openEvalSHA(env *Env, l limit.Limit, prefix string) (limit.Limiter, error) {
+	return scripted(env.Redis, l, prefix), nil
+}
+
+// openAutoPipeline does the same over the client of go-redis that writes the
+// calls of all callers together.
+func openAutoPipeline(env *Env, l limit.Limit, prefix string) (limit.Limiter, error) {
+	client, ok := env.Redis.(*redis.Client)
+	if !ok {
+		return nil, fmt.Errorf("autopipeline: not for a %T", env.Redis)
+	}
+	pipeliner, err := client.AutoPipeline() // the same one each time; it is closed with the client
+	if err != nil {
+		return nil, fmt.Errorf("autopipeline: %w", err)
+	}
+	return scripted(pipeliner, l, prefix), nil
+}
+
+// scripted calls our script with EVALSHA.
+func scripted(client redis.Scripter, l limit.Limit, prefix string) *adapter {
 	script := redis.NewScript(lua.TokenBucket)
 	tokens, seconds, capacity := l.Rate.Tokens, l.Rate.Seconds, l.Capacity
 	return &adapter{limit: l, take: func(ctx context.Context, key string, cost int64) (limit.Decision, error) {
-		reply, err := script.Run(ctx, env.Redis, []string{prefix + key}, tokens, seconds, capacity, cost).Int64Slice()
+		reply, err := script.Run(ctx, client, []string{prefix + key}, tokens, seconds, capacity, cost).Int64Slice()
 		if err != nil {
 			return limit.Decision{}, fmt.Errorf("evalsha: %w", err)
 		}
 		return decision(reply)
-	}}, nil
+	}}
 }
 
 // openRueidis calls our script over rueidis, which pipelines all callers over

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/csv"
 	"fmt"
+	"io"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -102,6 +103,13 @@ func (c *contest) run(b *testing.B) {
 	limiter, err := c.peer.Open(c.env, c.limit, prefix)
 	if err != nil {
 		b.Fatal(err)
+	}
+	if closer, ok := limiter.(io.Closer); ok {
+		defer func() {
+			if err := closer.Close(); err != nil {
+				b.Error(err)
+			}
+		}()
 	}
 	if err := c.env.Redis.FlushDB(b.Context()).Err(); err != nil {
 		b.Fatal(err)
