@@ -41,6 +41,7 @@ type attackOptions struct {
 	body        string
 	bodyFile    string
 	out         string
+	probe       bool
 	config      attack.Config
 }
 
@@ -105,6 +106,7 @@ func (o *attackOptions) addFlags(flags *pflag.FlagSet) {
 	flags.DurationVar(&p.CatchUp, "catch-up", 0, "how late a request may be sent before it is dropped; 0 is 10ms (bursts: a tenth of their period), negative never drops")
 	flags.StringVar(&p.Name, "name", "attack", "name of the plan, part of the folder's name and of the keys'")
 	flags.StringVar(&o.out, "out", run.ResultsDir, "`DIR` of all runs; this one gets a folder in it")
+	flags.BoolVar(&o.probe, "probe-retry-after", false, "afterwards ask one key around the instants that Retry-After promises: plan NAME-probe")
 	flags.BoolVar(&o.config.Insecure, "insecure", false, "do not verify certificates")
 	flags.BoolVar(&o.config.HTTP2, "http2", false, "use HTTP/2, over plain text too")
 	flags.BoolVar(&o.config.AllowRemote, "allow-remote", false, "allow a target that is not on loopback: be sure that you may load it")
@@ -133,6 +135,9 @@ func (o *attackOptions) run(cmd *cobra.Command) error {
 	bar := progress.Start(stderr, p.Name, p.Duration.Milliseconds())
 	done, failure := offerInto(ctx, folder, p, o.config, bar)
 	bar.Done()
+	if o.probe && failure == nil {
+		failure = probeInto(ctx, folder, p, o.config, stderr)
+	}
 	interrupted := ctx.Err() != nil
 	if err := folder.Update(func(m *run.Manifest) { m.Ended, m.Interrupted = time.Now(), interrupted }); err != nil {
 		return err
