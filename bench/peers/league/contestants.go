@@ -29,7 +29,7 @@ type contestant struct {
 	version func(l *league) (string, error)
 	// Why it admitted too much or did not answer, from its source; said only when it did.
 	whyExcess, whyFailed string
-	start                func(l *league, ctx context.Context, c *contestant, promise limit.Limit, name string) (*server, error)
+	start                func(ctx context.Context, l *league, c *contestant, promise limit.Limit, name string) (*server, error)
 }
 
 // A server is a limiter that listens.
@@ -73,7 +73,7 @@ var errMissing = errors.New("not installed")
 func ourVersion(*league) (string, error) { return "this tree", nil }
 
 // startWeir starts weir's own API.
-func startWeir(l *league, ctx context.Context, _ *contestant, promise limit.Limit, name string) (*server, error) {
+func startWeir(ctx context.Context, l *league, _ *contestant, promise limit.Limit, name string) (*server, error) {
 	api, err := l.stack.StartAPI(ctx, name, map[string]string{
 		"TB_RATE": promise.Rate.String(), "TB_CAPACITY": strconv.FormatInt(promise.Capacity, 10), "KEY_BY": "header:" + keyHeader,
 	})
@@ -100,7 +100,7 @@ func module(path string) func(*league) (string, error) {
 }
 
 // startGo starts this program as the server of a Go library: see serve.go.
-func startGo(l *league, ctx context.Context, c *contestant, promise limit.Limit, name string) (*server, error) {
+func startGo(ctx context.Context, l *league, c *contestant, promise limit.Limit, name string) (*server, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
@@ -110,7 +110,7 @@ func startGo(l *league, ctx context.Context, c *contestant, promise limit.Limit,
 }
 
 // startNode starts node/server.js.
-func startNode(l *league, ctx context.Context, c *contestant, promise limit.Limit, name string) (*server, error) {
+func startNode(ctx context.Context, l *league, c *contestant, promise limit.Limit, name string) (*server, error) {
 	//nolint:noctx // as above
 	cmd := exec.Command("node", absolute(filepath.Join(l.node, "server.js")), c.name, strconv.FormatInt(promise.Rate.Tokens, 10),
 		strconv.FormatInt(promise.Rate.Seconds, 10), strconv.FormatInt(promise.Capacity, 10), l.stack.RedisURL())
@@ -171,7 +171,7 @@ http {
 }
 `
 
-func startNginx(l *league, ctx context.Context, _ *contestant, promise limit.Limit, name string) (*server, error) {
+func startNginx(ctx context.Context, l *league, _ *contestant, promise limit.Limit, name string) (*server, error) {
 	perMinute := promise.Rate.Tokens * 60 / promise.Rate.Seconds
 	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // loopback: returns at once
 	if err != nil {
@@ -221,7 +221,7 @@ func ready(ctx context.Context, process *stack.Process, url func() string) error
 	defer cancel()
 	for {
 		if at := url(); at != "" {
-			if _, err := ask(ctx, at, "ready"); err == nil {
+			if _, _, err := ask(ctx, at, "ready"); err == nil {
 				return nil
 			}
 		}
@@ -240,18 +240,19 @@ func ready(ctx context.Context, process *stack.Process, url func() string) error
 // keyHeader tells every limiter whose bucket a request takes from.
 const keyHeader = "X-API-Key"
 
-// ask sends one request outside of any trial, with a key of its own.
-func ask(ctx context.Context, url, key string) (*http.Response, error) {
+// ask sends one request outside of any trial, with a key of its own, and returns
+// the answer's status and Retry-After, word for word.
+func ask(ctx context.Context, url, key string) (status int, retryAfter string, err error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return nil, fmt.Errorf("ask %s: %w", url, err)
+		return 0, "", fmt.Errorf("ask %s: %w", url, err)
 	}
 	request.Header.Set(keyHeader, key)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return nil, fmt.Errorf("ask: %w", err)
+		return 0, "", fmt.Errorf("ask: %w", err)
 	}
-	return response, response.Body.Close()
+	return response.StatusCode, response.Header.Get("Retry-After"), response.Body.Close()
 }
 
 // absolute is path from the root, because servers work in another folder.

@@ -70,7 +70,7 @@ func (l *league) attack(ctx context.Context, c *contestant) (row, error) {
 	var group errgroup.Group
 	for _, text := range []string{fast, slow} {
 		promise := must(limit.Parse(text))
-		s, err := c.start(l, ctx, c, promise, fmt.Sprintf("%s-%d", c.name, promise.Capacity))
+		s, err := c.start(ctx, l, c, promise, fmt.Sprintf("%s-%d", c.name, promise.Capacity))
 		if err != nil {
 			return r, errors.Join(err, group.Wait())
 		}
@@ -130,12 +130,12 @@ func (l *league) offerAll(ctx context.Context, c *contestant, list []*trial) err
 // sample is the Retry-After of a throttled answer, word for word, "" for none.
 func sample(ctx context.Context, url string, promise limit.Limit) (string, error) {
 	for range promise.Capacity * 3 {
-		response, err := ask(ctx, url, "sample")
+		status, retryAfter, err := ask(ctx, url, "sample")
 		if err != nil {
 			return "", err
 		}
-		if response.StatusCode == http.StatusTooManyRequests {
-			return response.Header.Get("Retry-After"), nil
+		if status == http.StatusTooManyRequests {
+			return retryAfter, nil
 		}
 	}
 	return "", nil
