@@ -40,8 +40,8 @@ bench/peers/node/node_modules: bench/peers/node/package-lock.json
 	@if command -v npm >/dev/null; then cd bench/peers/node && npm ci --no-audit --no-fund --silent && touch node_modules; \
 	else echo 'npm is not installed: the league goes on without its limiters'; fi
 
-k6: build-all ## run one k6 scenario: make k6 SCENARIO=soak
-	scripts/k6.sh $(SCENARIO) $(ARGS)
+k6: build-all ## run one k6 scenario: make k6 SCENARIO=soak ARGS='--duration 1m'
+	bin/weir run --scenario $(SCENARIO) $(ARGS)
 
 report: bin/weir ## write the report of a run again: make report RUN=latest
 	bin/weir report $(RUN)

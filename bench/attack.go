@@ -23,6 +23,7 @@ import (
 	"weir/bench/plan"
 	"weir/bench/progress"
 	"weir/bench/record"
+	"weir/bench/report"
 	"weir/bench/run"
 	"weir/bench/stats"
 )
@@ -50,7 +51,8 @@ func newAttackCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "attack",
 		Short: "Offer load to any HTTP API and record every request",
-		Long: `Offer load to any HTTP API and record every request into a run folder, for weir check and weir report.
+		Long: `Offer load to any HTTP API, record every request into a run folder, and report. With --limit the run is judged as well,
+and the exit code is the verdict's: 0 holds · 3 broken · 4 inconclusive.
 
 Shapes, in place of --rate:
   constant:500/s        evenly spaced, what --rate 500/s means
@@ -92,7 +94,7 @@ func (o *attackOptions) addFlags(flags *pflag.FlagSet) {
 	flags.IntVar(&p.Keys.Count, "keys", 0, "how many clients to play; 0 sends no key")
 	flags.StringVar(&p.Keys.Spread, "key-spread", plan.Uniform, "how requests fall on keys: uniform, turn or zipf")
 	flags.StringVar(&p.Keys.Via, "key-via", "header:X-API-Key", "how a key is sent: header:NAME, query:NAME or source (a loopback address each)")
-	flags.StringVar(&o.limit, "limit", "", "what the target promises each key, e.g. 5/s,capacity=20; for the judge")
+	flags.StringVar(&o.limit, "limit", "", "what the target promises each key, e.g. 5/s,capacity=20; the run is judged by it")
 	flags.Int64Var(&p.Cost, "cost", 1, "tokens one request takes")
 	flags.BoolVar(&p.Fresh, "fresh", false, "every key's bucket is full at the start")
 	flags.IntSliceVar(&p.ThrottleStatus, "throttle-status", []int{http.StatusTooManyRequests}, "statuses that mean throttled")
@@ -148,10 +150,24 @@ func (o *attackOptions) run(cmd *cobra.Command) error {
 	if err := summarize(cmd.OutOrStdout(), folder, &done); err != nil {
 		return err
 	}
-	if interrupted {
-		return &exitError{exitInconclusive, errors.New("interrupted before the plan was done")}
+	// What was done is judged and reported also for somebody who pressed Ctrl-C.
+	verdicts, err := reportRun(context.WithoutCancel(ctx), folder, stderr, func(written *report.Report) error {
+		return conclude(cmd.OutOrStdout(), written, p.Limit != nil)
+	})
+	if err != nil && !errors.Is(err, report.ErrNoRecords) {
+		return err
 	}
-	return nil
+	return outcome(verdicts, nil, interrupted)
+}
+
+// conclude prints the verdict, or how to have one, and where the report is.
+func conclude(w io.Writer, written *report.Report, promised bool) error {
+	sentence := "not judged: --limit says what the target promises each key, e.g. --limit 5/s,capacity=20"
+	if promised {
+		sentence = written.Plans[0].Verdict.Sentence
+	}
+	_, err := fmt.Fprintf(w, "\n%s\nreport: %s\n", sentence, shownPath(written.Files[0]))
+	return err
 }
 
 // complete makes the plan of the flags.
@@ -307,8 +323,7 @@ func summarize(w io.Writer, folder *run.Folder, done *run.Attack) error {
 	if done.Error != "" {
 		fmt.Fprintln(w, "note:", done.Error)
 	}
-	_, err = fmt.Fprintln(w, "\nrun:", folder.Path)
-	return err
+	return nil
 }
 
 // catchUp says why requests of the plan are dropped.

@@ -50,6 +50,26 @@ func findK6() *k6Program {
 	return nil
 }
 
+// questions are the scenarios of k6 and what each asks, from the first line of
+// its file: "// soak — does the limit drift over time?".
+func (k *k6Program) questions() (map[string]string, error) {
+	files, err := filepath.Glob(filepath.Join(k.scenarios, "*.js"))
+	if err != nil {
+		return nil, fmt.Errorf("list k6 scenarios: %w", err)
+	}
+	asked := map[string]string{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("read k6 scenario: %w", err)
+		}
+		first, _, _ := strings.Cut(string(text), "\n")
+		_, question, _ := strings.Cut(first, " — ")
+		asked[strings.TrimSuffix(filepath.Base(file), ".js")] = question
+	}
+	return asked, nil
+}
+
 func isThere(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
@@ -76,8 +96,11 @@ func (s *suite) offerByK6(ctx context.Context, entry *plan.Entry, p *plan.Plan, 
 		"--out", "weir="+records, filepath.Join(s.k6.scenarios, entry.Scenario+".js"))
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
-		"BASE_URL=" + base, "LIMIT=" + p.Limit.String(), "DURATION=" + p.Duration.String(),
+		"BASE_URL=" + base, "LIMIT=" + p.Limit.String(),
 		"KEY_PREFIX=" + p.Name + "-", "SUMMARY_JSON=" + summary,
+	}
+	if p.Duration > 0 {
+		cmd.Env = append(cmd.Env, "DURATION="+p.Duration.String())
 	}
 	process, err := stack.StartLogged(cmd, logs, p.Name)
 	if err != nil {
@@ -103,7 +126,11 @@ func watch(ctx context.Context, process *stack.Process, duration time.Duration, 
 			interrupt = nil // a closed channel would be chosen forever
 			process.Signal(os.Interrupt)
 		case <-tick.C:
-			bar.Set(min(time.Since(started), duration).Milliseconds(), "by k6")
+			elapsed := time.Since(started)
+			if duration > 0 {
+				elapsed = min(elapsed, duration)
+			}
+			bar.Set(elapsed.Milliseconds(), elapsed.Round(time.Second).String()+" by k6")
 		}
 	}
 }

@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"weir/bench/judge"
 	"weir/bench/progress"
 	"weir/bench/report"
 	"weir/bench/run"
@@ -27,14 +30,15 @@ its folder, and prints the report. RUN is the folder of a run, its name in resul
 			if len(args) > 0 {
 				path = args[0]
 			}
-			return writeReport(cmd, path, format)
+			return rewriteReport(cmd, path, format)
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", format, "what to print: "+strings.Join(report.Formats, ", "))
 	return cmd
 }
 
-func writeReport(cmd *cobra.Command, path, format string) error {
+// rewriteReport writes the report of an old run again and prints it.
+func rewriteReport(cmd *cobra.Command, path, format string) error {
 	if !report.KnownFormat(format) {
 		return usageError("--format %q: unknown format (want %s)", format, strings.Join(report.Formats, ", "))
 	}
@@ -49,9 +53,7 @@ func writeReport(cmd *cobra.Command, path, format string) error {
 	if err != nil {
 		return err
 	}
-	bar := progress.Start(cmd.ErrOrStderr(), "report", records(folder))
-	r, err := report.Write(cmd.Context(), folder, verdicts, bar)
-	bar.Done()
+	r, err := writeReport(cmd.Context(), folder, verdicts, cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -60,6 +62,13 @@ func writeReport(cmd *cobra.Command, path, format string) error {
 	}
 	fmt.Fprintf(cmd.ErrOrStderr(), "report: %s\n", shownPath(r.Files[0]))
 	return nil
+}
+
+// writeReport writes the files of a report, with progress.
+func writeReport(ctx context.Context, folder *run.Folder, verdicts []judge.Verdict, stderr io.Writer) (*report.Report, error) {
+	bar := progress.Start(stderr, "report", records(folder))
+	defer bar.Done()
+	return report.Write(ctx, folder, verdicts, bar)
 }
 
 // records is how many records a run has, as far as its manifest knows.

@@ -35,7 +35,7 @@ func usageError(format string, args ...any) error {
 // execute is the program: it reads nothing but its arguments and returns the exit
 // code. Data goes to stdout, everything told to a person to stderr.
 func execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := newRootCommand()
+	root := newRootCommand() //nolint:contextcheck // a command has its context from cobra, when it runs
 	// Cobra checks the command line before any PreRun: an error by then is misuse.
 	understood := false
 	root.PersistentPreRun = func(*cobra.Command, []string) { understood = true }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,9 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"weir/api/limit"
 	"weir/bench/judge"
 	"weir/bench/plan"
-	"weir/bench/progress"
 	"weir/bench/report"
 	"weir/bench/run"
 	"weir/bench/stack"
@@ -28,7 +29,15 @@ type runOptions struct {
 	out   string
 	seed  int64
 	noK6  bool
+
+	// one k6 scenario in place of the suite
+	scenario string
+	limit    limit.Limit
+	duration time.Duration
 }
+
+// defaultLimit is the limited API's own default.
+var defaultLimit = limit.Limit{Capacity: 20, Rate: limit.Rate{Tokens: 5, Seconds: 1}}
 
 func newRunCommand() *cobra.Command {
 	var o runOptions
@@ -46,9 +55,15 @@ Ctrl-C stops the load and still reports what was done; a second one leaves at on
 Plans:
 ` + planTable(),
 		Example: `  weir run --quick
-  weir run --only overload,shared --seed 7`,
+  weir run --only overload,shared --seed 7
+  weir run --scenario soak --duration 1m --limit 50/s,capacity=50`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, other := range []string{"only", "quick", "no-k6"} {
+				if o.scenario != "" && cmd.Flags().Changed(other) {
+					return usageError("--scenario and --%s exclude each other", other)
+				}
+			}
 			return runSuite(cmd, &o)
 		},
 	}
@@ -58,6 +73,9 @@ Plans:
 	flags.StringVar(&o.out, "out", run.ResultsDir, "folder of all runs; this one gets a folder in it, and the link latest")
 	flags.Int64Var(&o.seed, "seed", 1, "seed of arrivals and keys")
 	flags.BoolVar(&o.noK6, "no-k6", false, "leave out the plans of k6")
+	flags.StringVar(&o.scenario, "scenario", "", "one k6 `SCENARIO` in place of the suite, e.g. soak (k6/README.md has them)")
+	flags.TextVar(&o.limit, "limit", defaultLimit, "what the API promises each key, with --scenario")
+	flags.DurationVar(&o.duration, "duration", 0, "how long, with --scenario (default the scenario's own)")
 	return cmd
 }
 
@@ -72,14 +90,40 @@ func planTable() string {
 
 // suiteName is the suite in the manifest and in the folder's name.
 func (o *runOptions) suiteName() string {
-	if o.quick {
+	switch {
+	case o.scenario != "":
+		return "k6-" + o.scenario
+	case o.quick:
 		return "quick"
 	}
 	return "standard"
 }
 
+// chooseScenario returns the one scenario that was asked for.
+func (o *runOptions) chooseScenario(k6 *k6Program) ([]plan.Entry, error) {
+	if k6 == nil {
+		return nil, usageError("--scenario needs k6 beside weir (`make build-all` builds it)")
+	}
+	asked, err := k6.questions()
+	if err != nil {
+		return nil, err
+	}
+	question, there := asked[o.scenario]
+	switch {
+	case !there:
+		return nil, usageError("--scenario %q: unknown (want one of %s)", o.scenario, strings.Join(slices.Sorted(maps.Keys(asked)), ", "))
+	case o.duration < 0:
+		return nil, usageError("--duration %s: want more than 0s", o.duration)
+	}
+	return []plan.Entry{plan.Scenario(o.scenario, question, o.limit, o.duration, o.seed)}, nil
+}
+
 // choose returns the plans to carry out, and what to note about the others.
 func (o *runOptions) choose(k6 *k6Program) (entries []plan.Entry, notes []string, err error) {
+	if o.scenario != "" {
+		entries, err = o.chooseScenario(k6)
+		return entries, nil, err
+	}
 	entries = plan.Standard(o.seed, o.quick)
 	names := make([]string, len(entries))
 	for i := range entries {
@@ -141,7 +185,13 @@ func runSuite(cmd *cobra.Command, o *runOptions) error {
 		return err
 	}
 	// The report of what was done is owed also to somebody who pressed Ctrl-C.
-	verdicts, err := reportRun(context.WithoutCancel(ctx), folder, cmd.OutOrStdout(), stderr)
+	verdicts, err := reportRun(context.WithoutCancel(ctx), folder, stderr, func(written *report.Report) error {
+		if err := written.WriteText(cmd.OutOrStdout()); err != nil {
+			return fmt.Errorf("print the summary: %w", err)
+		}
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "\nreport: %s\n", shownPath(written.Files[0]))
+		return err
+	})
 	switch {
 	case failure != nil && !interrupted:
 		return failure
@@ -150,26 +200,41 @@ func runSuite(cmd *cobra.Command, o *runOptions) error {
 	case err != nil:
 		return err
 	}
-	return s.outcome(verdicts, interrupted)
+	return outcome(verdicts, s.missed, interrupted)
 }
 
-// reportRun judges a run, writes its report, and prints summary and path.
-func reportRun(ctx context.Context, folder *run.Folder, stdout, stderr io.Writer) ([]judge.Verdict, error) {
+// reportRun judges a run, writes its report, and has it shown.
+func reportRun(ctx context.Context, folder *run.Folder, stderr io.Writer, show func(*report.Report) error) ([]judge.Verdict, error) {
 	verdicts, err := judgeRun(folder)
 	if err != nil {
 		return nil, err
 	}
-	bar := progress.Start(stderr, "report", records(folder))
-	written, err := report.Write(ctx, folder, verdicts, bar)
-	bar.Done()
+	written, err := writeReport(ctx, folder, verdicts, stderr)
 	if err != nil {
 		return nil, err
 	}
-	if err := written.WriteText(stdout); err != nil {
-		return nil, fmt.Errorf("print the summary: %w", err)
+	return verdicts, show(written)
+}
+
+// outcome turns the verdicts into a command's end: the worst counts. Missed are
+// thresholds of k6, each with its plan.
+func outcome(verdicts []judge.Verdict, missed []string, interrupted bool) error {
+	named := map[string][]string{}
+	for i := range verdicts {
+		v := &verdicts[i]
+		named[v.Verdict] = append(named[v.Verdict], v.Plan)
 	}
-	fmt.Fprintf(stdout, "\nreport: %s\n", shownPath(written.Files[0]))
-	return verdicts, nil
+	switch broken, unclear := named[judge.Broken], named[judge.Inconclusive]; {
+	case len(broken) > 0:
+		return &exitError{exitFellShort, fmt.Errorf("the limit is broken in %s", strings.Join(broken, ", "))}
+	case len(missed) > 0:
+		return &exitError{exitFellShort, fmt.Errorf("k6 missed thresholds: %s", strings.Join(missed, "; "))}
+	case interrupted:
+		return &exitError{exitInconclusive, errors.New("interrupted before all was done")}
+	case len(unclear) > 0:
+		return &exitError{exitInconclusive, fmt.Errorf("inconclusive: %s", strings.Join(unclear, ", "))}
+	}
+	return nil
 }
 
 // startStack starts what the suite needs, with logs in the run's folder.

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"maps"
 	"strconv"
-	"strings"
 	"time"
 
 	"weir/bench/attack"
@@ -37,7 +36,11 @@ func (s *suite) carryOut(ctx context.Context) error {
 	}
 	defer st.Close()
 	store := st.Store()
-	fmt.Fprintf(s.stderr, "weir: %d plans on %s %s, into %s\n", len(s.entries), store.Kind, store.Version, s.folder.Path)
+	plans := "plans"
+	if len(s.entries) == 1 {
+		plans = "plan"
+	}
+	fmt.Fprintf(s.stderr, "weir: %d %s on %s %s, into %s\n", len(s.entries), plans, store.Kind, store.Version, s.folder.Path)
 	for i := range s.entries {
 		if err := s.attack(ctx, st, i); err != nil {
 			return fmt.Errorf("plan %q: %w", s.entries[i].Plan.Name, err)
@@ -95,27 +98,10 @@ func (s *suite) left(i int) string {
 	for _, entry := range s.entries[i:] {
 		left += entry.Plan.Duration
 	}
+	if left == 0 {
+		return "" // a scenario of k6 that sets its own length
+	}
 	return fmt.Sprintf(" (%s left)", left.Round(time.Second))
-}
-
-// outcome turns the verdicts into the command's end: the worst counts.
-func (s *suite) outcome(verdicts []judge.Verdict, interrupted bool) error {
-	named := map[string][]string{}
-	for i := range verdicts {
-		v := &verdicts[i]
-		named[v.Verdict] = append(named[v.Verdict], v.Plan)
-	}
-	switch broken, unclear := named[judge.Broken], named[judge.Inconclusive]; {
-	case len(broken) > 0:
-		return &exitError{exitFellShort, fmt.Errorf("the limit is broken in %s", strings.Join(broken, ", "))}
-	case len(s.missed) > 0:
-		return &exitError{exitFellShort, fmt.Errorf("k6 missed thresholds: %s", strings.Join(s.missed, "; "))}
-	case interrupted:
-		return &exitError{exitInconclusive, errors.New("interrupted before all plans were done")}
-	case len(unclear) > 0:
-		return &exitError{exitInconclusive, fmt.Errorf("inconclusive: %s", strings.Join(unclear, ", "))}
-	}
-	return nil
 }
 
 // judgeRun judges every attack of a run that was promised a limit and left

@@ -65,7 +65,8 @@ var standard = []struct {
 	{
 		name: "window-edge", question: "Can a client get twice its limit around the edge of a second?",
 		// A limiter that counts by the wall clock's seconds admits both halves of each pair.
-		shape: "edge:100@1s", limit: "100/s,capacity=100",
+		// The bucket needs the second between two pairs to fill again.
+		shape: "edge:100@2s", limit: "100/s,capacity=100", quick: 5 * time.Second,
 	},
 	{
 		name: "cost", question: "What does the limiter add to a request's latency?",
@@ -109,14 +110,31 @@ func Standard(seed int64, quick bool) []Entry {
 		p.Keys.Count = max(p.Keys.Count, 1)
 		entries[i] = Entry{
 			Plan: p, Paths: row.paths, Processes: max(row.processes, 1), Scenario: row.scenario,
-			API: map[string]string{
-				"TB_RATE":     promise.Rate.String(),
-				"TB_CAPACITY": strconv.FormatInt(promise.Capacity, 10),
-				"KEY_BY":      defaultVia,
-			},
+			API: settings(promise),
 		}
 	}
 	return entries
+}
+
+// Scenario returns the entry of one k6 scenario, e.g. "soak", against a limited
+// API with the limit promise. A duration of 0 leaves it to the scenario.
+func Scenario(name, question string, promise limit.Limit, duration time.Duration, seed int64) Entry {
+	return Entry{
+		Plan: Plan{
+			Name: "k6-" + name, Question: question, Seed: seed, Duration: duration,
+			Limit: &promise, Fresh: true,
+		},
+		Paths: []string{"/items"}, API: settings(promise), Processes: 1, Scenario: name,
+	}
+}
+
+// settings make the limited API keep a promise, for keys in our header.
+func settings(promise limit.Limit) map[string]string {
+	return map[string]string{
+		"TB_RATE":     promise.Rate.String(),
+		"TB_CAPACITY": strconv.FormatInt(promise.Capacity, 10),
+		"KEY_BY":      defaultVia,
+	}
 }
 
 // At returns the plan aimed at API processes with these base URLs, e.g.
