@@ -121,14 +121,19 @@ func (a *API) Stop() { a.process.Stop() }
 // Done is closed when the process has ended, asked or not.
 func (a *API) Done() <-chan struct{} { return a.process.Done() }
 
-// StartAPI starts one API process on a free loopback port and waits until it
-// is ready. Settings are the API's environment variables, e.g. TB_RATE; nothing
+// Process is the process, for whoever wants to do it harm.
+func (a *API) Process() *Process { return a.process }
+
+// StartAPI starts one API process, on a free loopback port unless settings have
+// a LISTEN_ADDR, and waits until it is ready. Settings are the API's environment variables, e.g. TB_RATE; nothing
 // else of weir's environment reaches it, nor a .env file. The log is
 // LogDir/api-<name>.log.
 func (s *Stack) StartAPI(ctx context.Context, name string, settings map[string]string) (*API, error) {
-	env := map[string]string{"PATH": os.Getenv("PATH"), "REDIS_URL": s.redis.url}
+	env := map[string]string{
+		"PATH": os.Getenv("PATH"), "REDIS_URL": s.redis.url,
+		"LISTEN_ADDR": "127.0.0.1:0", // the log then says which port it got
+	}
 	maps.Copy(env, settings)
-	env["LISTEN_ADDR"] = "127.0.0.1:0" // the log then says which port it got
 	env["LOG_FORMAT"] = "text"
 	//nolint:noctx // Stop ends it gracefully; a cancelled run still needs it until its requests are done
 	cmd := exec.Command(s.config.APIBinary)
