@@ -30,10 +30,10 @@ bench-go: | results ## time the code itself (go test -bench), in benchstat form,
 bench-load: build-all ## weir against the load generators installed here, in one run
 	scripts/bench-load.sh
 
-bench-peers: | results ## other people's limiters beside ours over one Redis: speed, and was the limit kept (2 minutes)
+bench-peers: | results ## other people's limiters beside ours over one Redis: speed, and was the limit kept (3 minutes)
 	scripts/bench-peers.sh $(ARGS)
 
-league: bin/weir-api bench/peers/node/node_modules | results ## other people's limiters behind HTTP servers, attacked and judged (4 minutes)
+league: bin/weir-api bench/peers/node/node_modules | results ## other people's limiters behind HTTP servers, attacked and judged (3 minutes)
 	cd bench/peers && go run ./league -api ../../bin/weir-api -out ../../results/league-$(COMMIT) $(ARGS)
 
 bench/peers/node/node_modules: bench/peers/node/package-lock.json

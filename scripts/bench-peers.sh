@@ -2,9 +2,9 @@
 # The benchmark of bench/peers in rounds, so that a slow minute of the machine falls on all alike:
 # how fast each limiter decides over one private Redis, and whether it kept the limit meanwhile.
 #   scripts/bench-peers.sh [--rounds 6] [--time 60ms] [--only REGEXP] [--name NAME]
-# Writes results/bench-peers-NAME.txt (for benchstat), .table.txt and .svg. Fewer than 6 rounds
-# give no confidence interval. --time is what each of the 106 measurements of a round takes,
-# beside about half as long again to warm up; --only is a `go test -bench` pattern, e.g. /peer=weir.
+# Writes results/bench-peers-NAME.txt (go test -bench), .table.txt (benchstat), .md and .svg. Fewer
+# than 6 rounds give no confidence interval. --time is what each of the 106 measurements of a round
+# takes, beside twice as long to warm up; --only is a `go test -bench` pattern, e.g. /peer=weir.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -36,5 +36,5 @@ done
 
 "$benchstat" -table /outcome,/callers -row /peer -col .file -format text peers="$out.txt" >"$out.table.txt"
 "$work/chart" "$out.txt" >"$out.svg"
-cat "$out.table.txt"
-echo "bench-peers.sh: wrote $out.txt, $out.table.txt and $out.svg" >&2
+"$work/chart" -table "$out.txt" | tee "$out.md"
+echo "bench-peers.sh: wrote $out.txt, $out.table.txt, $out.md and $out.svg" >&2

@@ -4,6 +4,7 @@
 //
 //	go test -bench . -count 5 > peers.txt
 //	go run ./chart peers.txt > peers.svg
+//	go run ./chart -table peers.txt > peers.md    # the same in figures, and all peers
 //
 // A point is the median of the rounds. Both axes are logarithmic. What
 // redis-benchmark reaches has no callers to be drawn against, and is a dashed line.
@@ -39,8 +40,12 @@ func main() {
 }
 
 func run(args []string, stdout io.Writer) error {
+	write := svg
+	if len(args) > 0 && args[0] == "-table" {
+		write, args = table, args[1:]
+	}
 	if len(args) != 1 {
-		return fmt.Errorf("got %d arguments, want one: the file that `go test -bench` wrote", len(args))
+		return fmt.Errorf("got %d arguments, want [-table] and the file that `go test -bench` wrote", len(args))
 	}
 	file, err := os.Open(args[0])
 	if err != nil {
@@ -59,6 +64,12 @@ type cell struct {
 	peer, outcome string
 	callers       int
 }
+
+// The name that the benchmark gives redis-benchmark, and its calls in flight.
+const (
+	reference        = "redis-benchmark-P64"
+	referenceCallers = 3200
+)
 
 // The two panels of a row.
 var units = []struct{ unit, label string }{{"decisions/s", "decisions/s"}, {legendUnit, "p99 of a decision"}}
@@ -112,18 +123,41 @@ func parse(name string) (c cell, err error) {
 	return c, nil
 }
 
-// Colours that people with any colour vision tell apart (Okabe and Ito); ours
-// come first.
-var colors = []color.RGBA{
-	{0xD5, 0x5E, 0x00, 0xff},
-	{0xCC, 0x79, 0xA7, 0xff},
-	{0x00, 0x72, 0xB2, 0xff},
-	{0x00, 0x9E, 0x73, 0xff},
-	{0xE6, 0x9F, 0x00, 0xff},
-	{0x56, 0xB4, 0xE9, 0xff},
-	{0x8a, 0x8f, 0x98, 0xff},
-	{0x1f, 0x23, 0x28, 0xff},
-	{0xB8, 0xA9, 0x00, 0xff},
+// Colours that people with any colour vision tell apart (Okabe and Ito). All of
+// ours have the first, with dashes that differ.
+var (
+	ourColor    = color.RGBA{0xD5, 0x5E, 0x00, 0xff}
+	ourDashes   = [][]vg.Length{nil, {7, 3}, {2, 2}, {8, 2, 2, 2}}
+	otherColors = []color.RGBA{
+		{0x1f, 0x23, 0x28, 0xff}, {0x56, 0xB4, 0xE9, 0xff}, {0x00, 0x72, 0xB2, 0xff}, {0x00, 0x9E, 0x73, 0xff}, {0xE6, 0x9F, 0x00, 0xff}, {0xCC, 0x79, 0xA7, 0xff},
+	}
+)
+
+// A look is how one peer is drawn.
+type look struct {
+	peer   string
+	color  color.RGBA
+	dashes []vg.Length
+	width  vg.Length
+}
+
+// looks are those of the peers with their state in Redis, in the order of the
+// list.
+func looks() []look {
+	var list []look
+	ours, others := 0, 0
+	for _, peer := range peers.All() {
+		switch {
+		case !peer.Redis:
+		case strings.HasPrefix(peer.Name, "weir"):
+			list = append(list, look{peer.Name, ourColor, ourDashes[ours%len(ourDashes)], 2.2})
+			ours++
+		default:
+			list = append(list, look{peer.Name, otherColors[others%len(otherColors)], nil, 1.3})
+			others++
+		}
+	}
+	return list
 }
 
 var (
@@ -131,8 +165,8 @@ var (
 	faint = color.RGBA{0xe6, 0xe8, 0xeb, 0xff}
 )
 
-// write draws a row for each outcome, a panel for each unit.
-func write(w io.Writer, cells map[cell]map[string][]float64) error {
+// svg draws a row for each outcome, a panel for each unit.
+func svg(w io.Writer, cells map[cell]map[string][]float64) error {
 	outcomes := []string{"admitted", "throttled"}
 	canvas := vgsvg.New(900, 640)
 	tiles := draw.Tiles{Rows: len(outcomes), Cols: len(units), PadX: 18, PadY: 14, PadTop: 6, PadBottom: 6, PadLeft: 6, PadRight: 14}
@@ -146,11 +180,11 @@ func write(w io.Writer, cells map[cell]map[string][]float64) error {
 			p.Draw(tiles.At(page, col, row))
 		}
 	}
-	var svg strings.Builder
-	if _, err := canvas.WriteTo(&svg); err != nil {
+	var text strings.Builder
+	if _, err := canvas.WriteTo(&text); err != nil {
 		return fmt.Errorf("write chart: %w", err)
 	}
-	_, err := io.WriteString(w, strings.ReplaceAll(svg.String(),
+	_, err := io.WriteString(w, strings.ReplaceAll(text.String(),
 		"font-family:Liberation Sans", "font-family:Liberation Sans,Arial,Helvetica,sans-serif"))
 	return err //nolint:wrapcheck // stdout says enough
 }
@@ -161,6 +195,7 @@ func panel(cells map[cell]map[string][]float64, outcome, unit, label string) (*p
 	p.X.Label.Text, p.Y.Label.Text = "callers", label
 	p.Title.TextStyle.Font.Variant, p.Title.TextStyle.Font.Size = "Sans", 12
 	p.Legend.TextStyle.Font.Variant, p.Legend.TextStyle.Font.Size = "Sans", 9
+	p.Legend.ThumbnailWidth = 34
 	p.Legend.Left, p.Legend.Top, p.Legend.XOffs = true, true, 6
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
@@ -173,22 +208,21 @@ func panel(cells map[cell]map[string][]float64, outcome, unit, label string) (*p
 	low, high := math.Inf(1), 0.0
 	widest := 1
 	ticks := map[int]bool{}
-	for i, peer := range drawn() {
-		line := points(cells, peer, outcome, unit)
+	for _, l := range looks() {
+		line := points(cells, l.peer, outcome, unit)
 		for _, at := range line {
 			low, high = math.Min(low, at.Y), math.Max(high, at.Y)
 			widest = max(widest, int(at.X))
 			ticks[int(at.X)] = true
 		}
-		if err := add(p, peer, line, colors[i%len(colors)], unit == legendUnit); err != nil {
+		if err := add(p, l, line, unit == legendUnit); err != nil {
 			return nil, err
 		}
 	}
 	if high == 0 {
 		return nil, fmt.Errorf("no peer has %s", unit)
 	}
-	if reference := points(cells, "redis-benchmark-P64", outcome, unit); len(reference) > 0 && unit == units[0].unit {
-		y := reference[0].Y
+	if y, ok := median(cells[cell{reference, outcome, referenceCallers}][unit]); ok && unit == units[0].unit {
 		high = math.Max(high, y)
 		line, err := plotter.NewLine(plotter.XYs{{X: 1, Y: y}, {X: float64(widest), Y: y}})
 		if err != nil {
@@ -210,45 +244,31 @@ func panel(cells map[cell]map[string][]float64, outcome, unit, label string) (*p
 	return p, nil
 }
 
-// drawn are the peers with their state in Redis, in the order of the list.
-func drawn() []string {
-	var names []string
-	for _, peer := range peers.All() {
-		if peer.Redis {
-			names = append(names, peer.Name)
-		}
-	}
-	return names
-}
-
 // points are the medians of a peer, by callers.
 func points(cells map[cell]map[string][]float64, peer, outcome, unit string) plotter.XYs {
 	var line plotter.XYs
 	for c, values := range cells {
-		if rounds := slices.Sorted(slices.Values(values[unit])); c.peer == peer && c.outcome == outcome && len(rounds) > 0 {
-			line = append(line, plotter.XY{X: float64(c.callers), Y: math.Max((rounds[(len(rounds)-1)/2]+rounds[len(rounds)/2])/2, 1e-8)})
+		if m, ok := median(values[unit]); ok && c.peer == peer && c.outcome == outcome {
+			line = append(line, plotter.XY{X: float64(c.callers), Y: math.Max(m, 1e-8)})
 		}
 	}
 	slices.SortFunc(line, func(a, b plotter.XY) int { return cmp.Compare(a.X, b.X) })
 	return line
 }
 
-func add(p *plot.Plot, name string, line plotter.XYs, c color.RGBA, legend bool) error {
+func add(p *plot.Plot, how look, line plotter.XYs, legend bool) error {
 	if len(line) == 0 {
 		return nil
 	}
 	l, dots, err := plotter.NewLinePoints(line)
 	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", how.peer, err)
 	}
-	l.Color, l.Width = c, 1.3
-	if strings.HasPrefix(name, "weir") {
-		l.Width = 2.4
-	}
-	dots.Color, dots.Shape, dots.Radius = c, draw.CircleGlyph{}, 2.2
+	l.Color, l.Width, l.Dashes = how.color, how.width, how.dashes
+	dots.Color, dots.Shape, dots.Radius = how.color, draw.CircleGlyph{}, 2.2
 	p.Add(l, dots)
 	if legend {
-		p.Legend.Add(name, l, dots)
+		p.Legend.Add(how.peer, l)
 	}
 	return nil
 }
@@ -270,10 +290,14 @@ func decades(low, high float64) []plot.Tick {
 	for y := low; y <= high*1.001; y *= 10 {
 		label := strconv.FormatFloat(y, 'f', -1, 64)
 		switch {
+		case y < 0.9e-6:
+			label = strconv.FormatFloat(y*1e9, 'f', 0, 64) + " ns"
 		case y < 0.9e-3:
 			label = strconv.FormatFloat(y*1e6, 'f', 0, 64) + " µs"
 		case y < 0.9:
 			label = strconv.FormatFloat(y*1e3, 'f', 0, 64) + " ms"
+		case y < 9:
+			label += " s"
 		case y >= 1e6:
 			label = strconv.FormatFloat(y/1e6, 'f', 0, 64) + "M"
 		case y >= 1e3:

@@ -1,7 +1,7 @@
 // Command league attacks other people's rate limiters, and weir's own, over
 // HTTP and has the judge decide whether each kept its limit.
 //
-//	make league                                  # all, about 4 minutes
+//	make league                                  # all, under 3 minutes
 //	make league ARGS='-only throttled,nginx'     # some
 //
 // Every limiter runs as its authors' documentation shows it, behind a real HTTP
