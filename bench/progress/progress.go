@@ -30,7 +30,7 @@ type Bar struct {
 }
 
 // Start begins a piece of work of total units, or of unknown length when total
-// is below 1. Nothing is shown for work that ends within a second, except on a
+// is below 1: then a plain line shows the note alone. Nothing is shown for work that ends within a second, except on a
 // terminal.
 func Start(out io.Writer, title string, total int64) *Bar {
 	b := &Bar{out: out, title: title, total: max(total, 0), last: time.Now()}
@@ -77,5 +77,5 @@ func (b *Bar) line() {
 		fmt.Fprintf(b.out, "%s: %d%%  %s\n", b.title, b.done*100/b.total, b.note)
 		return
 	}
-	fmt.Fprintf(b.out, "%s: %d  %s\n", b.title, b.done, b.note)
+	fmt.Fprintf(b.out, "%s: %s\n", b.title, b.note)
 }

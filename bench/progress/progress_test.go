@@ -30,15 +30,15 @@ func TestPlainLines(t *testing.T) {
 	})
 }
 
-// Work of unknown length shows how much is done.
+// Work of unknown length shows the note.
 func TestUnknownLength(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		out := &strings.Builder{}
 		bar := progress.Start(out, "import", 0)
 		time.Sleep(6 * time.Second)
-		bar.Set(1234, "records")
-		if want := "import: 1234  records\n"; out.String() != want {
+		bar.Set(1234, "1234 records")
+		if want := "import: 1234 records\n"; out.String() != want {
 			t.Errorf("it printed %q, want %q", out, want)
 		}
 	})
