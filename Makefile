@@ -30,7 +30,7 @@ bench-go: | results ## time the code itself (go test -bench), in benchstat form,
 bench-load: build-all ## weir against the load generators installed here, in one run
 	scripts/bench-load.sh
 
-bench-peers: | results ## other people's limiters beside ours over one Redis: speed, and was the limit kept (3 minutes)
+bench-peers: $(TOOLS)/benchstat | results ## other people's limiters beside ours over one Redis: speed, and was the limit kept (3 minutes)
 	scripts/bench-peers.sh $(ARGS)
 
 league: bin/weir-api bench/peers/node/node_modules | results ## other people's limiters behind HTTP servers, attacked and judged (3 minutes)
