@@ -49,14 +49,18 @@ func table(w io.Writer, cells map[cell]map[string][]float64) error {
 }
 
 func line(b *strings.Builder, cells map[cell]map[string][]float64, peer string) {
-	fmt.Fprintf(b, "| %s |", peer)
-	excess, errors := 0.0, 0.0
+	excess, errors, measured := 0.0, 0.0, false
 	for c, values := range cells {
 		if c.peer == peer {
+			measured = true
 			excess = max(excess, slices.Max(append(values["excess-tokens"], 0)))
 			errors = max(errors, slices.Max(append(values["errors-%"], 0)))
 		}
 	}
+	if !measured {
+		return
+	}
+	fmt.Fprintf(b, "| %s |", peer)
 	for _, column := range columns {
 		values := cells[cell{peer, column.outcome, column.callers}]
 		m, ok := median(values[column.unit])
