@@ -168,7 +168,7 @@ var table = []setting{
 		},
 	},
 	{
-		"BREAKER_COOLDOWN", "duration", "1s", "how often one request tries whether Redis is back, 1ms to 1h",
+		"BREAKER_COOLDOWN", "duration", "500ms", "how often one request tries whether Redis is back, 1ms to 1h",
 		func(s *settings, value string) error {
 			return setDuration(&s.breakerCooldown, value, time.Millisecond, time.Hour)
 		},

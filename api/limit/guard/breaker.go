@@ -2,6 +2,9 @@ package guard
 
 import (
 	"log/slog"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -9,14 +12,14 @@ import (
 // Defaults of [BreakerConfig].
 const (
 	DefaultFailures = 5
-	DefaultCooldown = time.Second
+	DefaultCooldown = 500 * time.Millisecond // so that a backend is in use again within a second of its return
 )
 
 // BreakerConfig tells a [Breaker] when to open and when to try again.
 type BreakerConfig struct {
 	Failures int           // failures in a row that open it; 0 is DefaultFailures
 	Cooldown time.Duration // between probes while it is open; 0 is DefaultCooldown
-	Log      *slog.Logger  // told once of each change; nil is silent
+	Log      *slog.Logger  // told once of each change, and of each new reason while away; nil is silent
 }
 
 // A Breaker remembers whether a backend is away. It is safe for concurrent use,
@@ -34,6 +37,9 @@ type Breaker struct {
 	next atomic.Int64
 	// since is when the breaker opened, in nanoseconds after epoch.
 	since atomic.Int64
+
+	mu   sync.Mutex
+	said []string // the reasons told since it opened, without their numbers
 }
 
 // NewBreaker returns a breaker that trusts its backend.
@@ -101,8 +107,39 @@ func (b *Breaker) failed(cause error) {
 	}
 	now := b.now()
 	if !b.next.CompareAndSwap(0, int64(now+b.cooldown)) {
-		return // open already; a failed probe has moved next when it went
+		// Open already; a failed probe has moved next when it went. A backend that
+		// was down and now is loading its data is another state, and worth a word.
+		if b.news(cause, false) {
+			b.log.Warn("backend is still away", "reason", cause)
+		}
+		return
 	}
 	b.since.Store(int64(now))
+	b.news(cause, true)
 	b.log.Error("backend is away", "reason", cause, "failures", b.failures, "retry_every", b.cooldown)
+}
+
+// mostReasons bounds the log of one outage.
+const mostReasons = 8
+
+// news reports whether a cause was not told since the breaker opened. Ports and
+// the like, which differ each time, make no difference.
+func (b *Breaker) news(cause error, opened bool) bool {
+	digits := func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}
+	reason := strings.Map(digits, cause.Error())
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if opened {
+		b.said = b.said[:0]
+	}
+	if len(b.said) >= mostReasons || slices.Contains(b.said, reason) {
+		return false
+	}
+	b.said = append(b.said, reason)
+	return true
 }

@@ -330,3 +330,47 @@ func BenchmarkTake(b *testing.B) {
 		g.Take(b.Context(), "alice", 1)
 	}
 }
+
+// fickle fails with the error it is told.
+type fickle struct{ err error }
+
+func (f *fickle) Limit() limit.Limit { return promise }
+
+func (f *fickle) Take(context.Context, string, int64) (limit.Decision, error) {
+	return limit.Decision{}, f.err
+}
+
+// A backend that is away for another reason than before says so, once: a port in
+// the reason does not make it another.
+func TestEachReasonIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &bytes.Buffer{}
+		breaker := guard.NewBreaker(guard.BreakerConfig{
+			Failures: 1, Cooldown: time.Second, Log: slog.New(slog.NewTextHandler(log, nil)),
+		})
+		f := &fickle{}
+		g := guard.New(f, breaker, guard.Config{})
+		for _, text := range []string{
+			"dial: connection refused", "read 127.0.0.1:4711: timeout", "LOADING", "read 127.0.0.1:815: timeout", "LOADING", "dial: connection refused",
+		} {
+			f.err = errors.New(text)
+			for range 100 {
+				g.Take(t.Context(), "alice", 1)
+			}
+			time.Sleep(time.Second)
+		}
+		text := log.String()
+		if strings.Count(text, "\n") != 3 || strings.Count(text, "is away") != 1 || strings.Count(text, "still away") != 2 {
+			t.Errorf("want one line for each of refused, timeout and LOADING:\n%s", text)
+		}
+		for range 20 { // reasons without end are bounded
+			f.err = errors.New("reason " + strings.Repeat("x", len(f.err.Error())))
+			g.Take(t.Context(), "alice", 1)
+			time.Sleep(time.Second)
+		}
+		if lines := strings.Count(log.String(), "\n"); lines != 8 {
+			t.Errorf("%d lines for 23 reasons, want 8", lines)
+		}
+	})
+}
