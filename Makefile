@@ -10,6 +10,7 @@ GO_FILES := $(shell git ls-files -co --exclude-standard '*.go' 2>/dev/null)
 SOURCES := go.mod go.sum $(filter-out %_test.go k6/% bench/peers/%,$(GO_FILES)) $(shell git ls-files -co --exclude-standard bench/report/assets lua 2>/dev/null)
 TOOLS := bin/tools
 LINT_VERSION := $(shell sed -n '1s/^\# //p' .golangci.yml)
+MODULES := k6 bench/peers
 ARGS ?=
 SCENARIO ?= smoke
 RUN ?= latest
@@ -78,7 +79,7 @@ bin results:
 ##@ Develop
 setup: $(TOOLS)/golangci-lint $(TOOLS)/gotestsum $(TOOLS)/benchstat hooks ## install the tools and the git hooks
 
-check: fmt-check lint vet tidy-check race test-k6 ## what CI and the pre-push hook run
+check: fmt-check lint vet tidy-check race test-modules ## what CI and the pre-push hook run
 
 fmt: $(TOOLS)/golangci-lint ## format the Go code
 	$(TOOLS)/golangci-lint fmt ./...
@@ -86,9 +87,9 @@ fmt: $(TOOLS)/golangci-lint ## format the Go code
 fmt-check: $(TOOLS)/golangci-lint ## fail when something is not formatted
 	$(TOOLS)/golangci-lint fmt --diff ./...
 
-lint: $(TOOLS)/golangci-lint ## lint both modules and the scripts
+lint: $(TOOLS)/golangci-lint ## lint all modules and the scripts
 	$(TOOLS)/golangci-lint run ./...
-	cd k6 && ../$(TOOLS)/golangci-lint run --config ../.golangci.yml ./...
+	for module in $(MODULES); do (cd $$module && $(CURDIR)/$(TOOLS)/golangci-lint run --config $(CURDIR)/.golangci.yml ./...); done
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*.sh .ci/run; else echo 'shellcheck is not installed: scripts not linted'; fi
 
 lint-new: $(TOOLS)/golangci-lint ## lint what changed since the last commit
@@ -96,11 +97,11 @@ lint-new: $(TOOLS)/golangci-lint ## lint what changed since the last commit
 
 vet: ## go vet
 	go vet ./...
-	cd k6 && go vet ./...
+	for module in $(MODULES); do (cd $$module && go vet ./...); done
 
 tidy-check: ## go.mod and go.sum say what is used
 	go mod tidy -diff
-	cd k6 && go mod tidy -diff
+	for module in $(MODULES); do (cd $$module && go mod tidy -diff); done
 
 race: ## all tests but k6's, with the race detector, in random order
 	@scripts/test.sh -race -shuffle=on ./...
@@ -108,8 +109,8 @@ race: ## all tests but k6's, with the race detector, in random order
 test-short: ## the quick tests
 	@scripts/test.sh -short ./...
 
-test-k6: bin/k6 bin/weir-api ## the tests of the k6 module
-	cd k6 && go test ./...
+test-modules: bin/k6 bin/weir-api ## the tests of the nested modules
+	for module in $(MODULES); do (cd $$module && go test ./...); done
 
 FUZZTIME ?= 30s
 fuzz: ## run every fuzz target for FUZZTIME
@@ -129,4 +130,4 @@ $(TOOLS)/gotestsum:
 $(TOOLS)/benchstat:
 	GOBIN=$(CURDIR)/$(TOOLS) go install golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
-.PHONY: help bench test bench-go bench-load bench-peers league k6 report api redis-up redis-down build build-all setup check fmt fmt-check lint lint-new vet tidy-check race test-short test-k6 fuzz hooks clean
+.PHONY: help bench test bench-go bench-load bench-peers league k6 report api redis-up redis-down build build-all setup check fmt fmt-check lint lint-new vet tidy-check race test-short test-modules fuzz hooks clean
