@@ -16,6 +16,10 @@ const (
 	dialTimeout = time.Second
 	ioTimeout   = 500 * time.Millisecond
 	poolSize    = 64 // connections; more callers than this wait for one, at most ioTimeout
+
+	// go-redis looks once a minute who is master of what, and when it is told MOVED:
+	// a master that died tells nothing, and its keys would fail for that minute.
+	clusterLook = 500 * time.Millisecond
 )
 
 // NewClient returns a client made for limiters: it sends nothing twice, keeps
@@ -44,6 +48,7 @@ func NewClient(redisURL string) (redis.UniversalClient, error) {
 		setDefault(&options.WriteTimeout, ioTimeout)
 		setDefault(&options.PoolTimeout, ioTimeout)
 		setDefault(&options.PoolSize, poolSize)
+		setDefault(&options.ClusterStateReloadInterval, clusterLook)
 		options.MaintNotificationsConfig = noNotifications()
 		return redis.NewClusterClient(options), nil
 	}
