@@ -89,7 +89,7 @@ func newCommand() *cobra.Command {
 // serve runs the API until ctx is done.
 func serve(ctx context.Context, s settings, stderr io.Writer) error {
 	log := newLog(s, stderr)
-	backend, err := newBackend(s, log)
+	backend, err := newBackend(s, log) //nolint:contextcheck // what is leased goes back after ctx is done
 	if err != nil {
 		return usage{err}
 	}
@@ -162,15 +162,27 @@ func newBackend(s settings, log *slog.Logger) (*backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TB_CAPACITY and TB_RATE: %w", err)
 	}
+	var limiters []*redislimit.Limiter
 	return &backend{
 		name:     "redis",
 		breaker:  guard.NewBreaker(guard.BreakerConfig{Failures: s.breakerFailures, Cooldown: s.breakerCooldown, Log: log}),
 		deadline: s.deadline,
 		limiter: func(l limit.Limit, prefix string) (limit.Limiter, error) {
-			return redislimit.New(client, l, redislimit.Config{Prefix: prefix})
+			limiter, err := redislimit.New(client, l, redislimit.Config{
+				Prefix: prefix, Batch: s.batch, Remember: s.remember, Lease: s.lease,
+			})
+			if err == nil {
+				limiters = append(limiters, limiter)
+			}
+			return limiter, err
 		},
 		ready: probe.Ready,
-		close: func() { _ = client.Close() }, // the program ends: nothing to do about it
+		close: func() { // the program ends: nothing to do about an error
+			for _, limiter := range limiters {
+				_ = limiter.Close()
+			}
+			_ = client.Close()
+		},
 	}, nil
 }
 

@@ -38,6 +38,9 @@ type settings struct {
 	away            guard.Policy
 	awayShare       *big.Rat
 	deadline        time.Duration
+	batch           int           // takes that share a call to Redis
+	remember        time.Duration // as redislimit.Config has it
+	lease           int64
 	breakerFailures int
 	breakerCooldown time.Duration
 	metricsMaxAge   time.Duration
@@ -156,6 +159,34 @@ var table = []setting{
 		"REDIS_DEADLINE", "duration", "250ms", "how long one decision may wait for Redis, 1ms to 1m",
 		func(s *settings, value string) error {
 			return setDuration(&s.deadline, value, time.Millisecond, time.Minute)
+		},
+	},
+	{
+		"REDIS_BATCH", "takes", "128", "how many decisions may share one call when they wait for Redis, 1 to 1000; 1 for a call each",
+		func(s *settings, value string) (err error) {
+			if s.batch, err = strconv.Atoi(value); err != nil || s.batch < 1 || s.batch > 1000 {
+				return errors.New("want a whole number from 1 to 1000")
+			}
+			return nil
+		},
+	},
+	{
+		"LOCAL_THROTTLE", "duration", "1s", "how long an empty bucket is throttled without asking Redis, never longer than until its next token, 0s to 1m; 0s always asks",
+		func(s *settings, value string) error {
+			err := setDuration(&s.remember, value, 0, time.Minute)
+			if s.remember == 0 {
+				s.remember = -1
+			}
+			return err
+		},
+	},
+	{
+		"LEASE", "tokens", "0", "how many tokens of a busy client this process may take in advance: faster, and up to processes × LEASE more admitted at once; 0 for none",
+		func(s *settings, value string) (err error) {
+			if s.lease, err = strconv.ParseInt(value, 10, 64); err != nil || s.lease < 0 {
+				return errors.New("want a whole number of tokens, 0 or more")
+			}
+			return nil
 		},
 	},
 	{

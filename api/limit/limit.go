@@ -44,7 +44,7 @@ type Decision struct {
 	Remaining  int64         // micro-tokens left after this decision, e.g. 4_250_000 is 4.25 tokens
 	RetryAfter time.Duration // wait until this cost could be admitted; 0 allowed or retry now; Never
 	ResetAfter time.Duration // wait until the bucket is full again; 0 full; Never
-	DecidedAt  int64         // when, in µs since the Unix epoch by the limiter's own clock; never before the key's last charge
+	DecidedAt  int64         // when, in µs since the Unix epoch by the limiter's own clock; never before the key's last charge; 0 a leased token: by no clock
 }
 
 // A Limiter admits or throttles takes. Implementations are safe for concurrent

@@ -81,7 +81,9 @@ func (p *promise) write(h http.Header, answer guard.Answer) {
 	values := &[4]string{all[:remaining], all[remaining:rateLimit], all[rateLimit:decidedAt], all[decidedAt:]}
 	h[headerRemaining] = values[0:1:1]
 	h[headerRateLimit] = values[1:2:2]
-	h[headerDecidedAt] = values[2:3:3]
+	if answer.DecidedAt != 0 { // a leased token was decided by no clock
+		h[headerDecidedAt] = values[2:3:3]
+	}
 	if values[3] != "" {
 		h[headerRetryAfter] = values[3:4:4]
 	}

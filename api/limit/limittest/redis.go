@@ -33,13 +33,7 @@ func TryRedis(tb testing.TB) (url string, there bool) {
 
 func startRedis(tb testing.TB) (socket string) {
 	tb.Helper()
-	program := findRedis()
-	if program == "" {
-		if os.Getenv("REQUIRE_REDIS") == "1" {
-			tb.Fatal("REQUIRE_REDIS=1, but neither redis-server nor valkey-server is in PATH (install redis-server)")
-		}
-		tb.Skip("neither redis-server nor valkey-server is in PATH: left out what needs a real Redis")
-	}
+	program := mustFindRedis(tb)
 	dir, err := os.MkdirTemp("", "weir") //nolint:usetesting // tb.TempDir may be too long for a socket's path
 	if err != nil {
 		tb.Fatal(err)
@@ -64,6 +58,18 @@ func startRedis(tb testing.TB) (socket string) {
 		time.Sleep(2 * time.Millisecond)
 	}
 	return socket
+}
+
+// mustFindRedis skips or fails the test where there is no server.
+func mustFindRedis(tb testing.TB) (program string) {
+	tb.Helper()
+	if program = findRedis(); program == "" {
+		if os.Getenv("REQUIRE_REDIS") == "1" {
+			tb.Fatal("REQUIRE_REDIS=1, but neither redis-server nor valkey-server is in PATH (install redis-server)")
+		}
+		tb.Skip("neither redis-server nor valkey-server is in PATH: left out what needs a real Redis")
+	}
+	return program
 }
 
 func findRedis() (program string) {

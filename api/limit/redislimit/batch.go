@@ -63,7 +63,7 @@ func (q *queue) take(ctx context.Context, c *call) error {
 	if q.free > 0 {
 		q.free--
 		q.mu.Unlock()
-		defer q.release()
+		defer q.release()             //nolint:contextcheck // those who wait have contexts of their own
 		b := batchPool.Get().(*batch) //nolint:forcetypeassert // it holds nothing else
 		defer batchPool.Put(b)
 		b.calls = append(b.calls[:0], c)
@@ -221,7 +221,8 @@ func oneSpoilsAll(err error) bool {
 func (r *Limiter) evalsha(ctx context.Context, b *batch, calls []*call) error {
 	// The first key must be a string, for the cluster client looks at it. Pointers
 	// to the others cost no allocation.
-	args := append(b.args[:0], "evalsha", r.sha, count(len(calls)), calls[0].key)
+	args := b.args[:0]
+	args = append(args, "evalsha", r.sha, count(len(calls)), calls[0].key)
 	for _, c := range calls[1:] {
 		args = append(args, &c.key)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -94,7 +95,7 @@ func BenchmarkTake(b *testing.B) {
 						if err != nil {
 							b.Fatal(err)
 						}
-						benchmarkTake(b, limiter, callers, keys, outcome.name == "admitted")
+						benchmarkTake(b, rdb, limiter, callers, keys, outcome.name == "admitted")
 					})
 				}
 			}
@@ -104,7 +105,7 @@ func BenchmarkTake(b *testing.B) {
 
 // benchmarkTake shares b.N takes among callers. It takes every key once before
 // the clock starts, so that a bucket of one token is empty when it does.
-func benchmarkTake(b *testing.B, limiter limit.Limiter, callers, keys int, admitted bool) {
+func benchmarkTake(b *testing.B, rdb redis.UniversalClient, limiter limit.Limiter, callers, keys int, admitted bool) {
 	names := make([]string, keys)
 	for i := range names {
 		names[i] = "key" + strconv.Itoa(i)
@@ -136,10 +137,23 @@ func benchmarkTake(b *testing.B, limiter limit.Limiter, callers, keys int, admit
 		group.Wait()
 	}
 	take(16, keys, false)
+	rdb.ConfigResetStat(context.Background())
 	b.ReportAllocs()
 	b.ResetTimer()
 	take(callers, b.N, true)
+	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
 	b.ReportMetric(float64(took.ValueAtQuantile(50))/1000, "p50-µs")
 	b.ReportMetric(float64(took.ValueAtQuantile(99))/1000, "p99-µs")
+	b.ReportMetric(serverTime(rdb)/float64(b.N), "redis-µs/op")
+}
+
+// serverTime is how many µs Redis has spent in EVALSHA, by its own account.
+func serverTime(rdb redis.UniversalClient) float64 {
+	stats := rdb.Info(context.Background(), "commandstats").Val()
+	_, stats, _ = strings.Cut(stats, "cmdstat_evalsha:")
+	_, stats, _ = strings.Cut(stats, "usec=")
+	text, _, _ := strings.Cut(stats, ",")
+	usec, _ := strconv.ParseFloat(text, 64) // 0 where there was none
+	return usec
 }

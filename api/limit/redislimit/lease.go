@@ -62,7 +62,7 @@ func newLeases(r *Limiter, most int64) *leases {
 
 // take decides one take, from the lease or from the bucket.
 func (ls *leases) take(ctx context.Context, key string, cost int64) (limit.Decision, error) {
-	d, along, spent := ls.spend(key, cost)
+	d, along, spent := ls.spend(key, cost) //nolint:contextcheck // giving back is no caller's business
 	if spent {
 		return d, nil
 	}
@@ -122,7 +122,9 @@ func (ls *leases) open(key string, now int64) {
 	}
 	ls.held[strings.Clone(key)] = &lease{used: now, asked: now}
 	if ls.timer == nil {
-		ls.timer = time.AfterFunc(leaseIdle, func() { ls.sweep(false) })
+		ls.timer = time.AfterFunc(leaseIdle, func() {
+			_ = ls.sweep(false) // what could not be given back is lost to the key: see leases
+		})
 	}
 }
 

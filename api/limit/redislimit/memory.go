@@ -128,8 +128,8 @@ func (s *memoryShard) makeRoom(room int, now int64) {
 }
 
 // level is the lowest level in units that a refusal agrees with. With whole tokens
-// a second it is the level; otherwise the reply has rounded it, and Remaining may
-// be told one micro-token too low.
+// a second it is the level; otherwise the reply has rounded it, and Remaining may be
+// told one micro-token too low, RetryAfter of another cost 1 µs too long.
 func (m *memory) level(d *limit.Decision, cost int64) int64 {
 	unit, tokens := m.limit.Rate.Seconds*limit.MicroToken, m.limit.Rate.Tokens
 	level := d.Remaining * m.limit.Rate.Seconds
