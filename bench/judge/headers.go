@@ -86,9 +86,10 @@ func perWindow(q, w, rate float64) bool {
 //   - rises: more than an answer that was whole before this request was sent said,
 //     plus what refilling can have brought since.
 //
-// An API may round what it says to whole tokens, to the nearest even; the judge
-// allows for that, for hundredths where the number has a fraction, and for the
-// digits it did not keep.
+// An API may round what it says, down or to the nearest, to whole tokens, tenths or
+// hundredths: the judge allows for half of the coarsest of these that the number is
+// a multiple of, and for the digits it did not keep. It may also say of a throttled
+// request that nothing is left, as what is left is not enough for it.
 type remainder struct {
 	header     string
 	column     []float32
@@ -133,21 +134,23 @@ func (r *remainder) check(f *findings, h *history, byDone []int32, i int, least,
 	}
 	highest := s.tokens(max(most-taken, 0))
 	risen := max(r.earlier+rate*float64(s.fastUp(h.end[i]))-s.tokens(taken), 0)
-	lowest := math.Floor(s.tokens(least) + 1e-9)
+	lowest := float64(max(least, 0) / s.unit) // in integers: an epsilon of a token can be minutes
 	switch slack := rounding(said); {
 	case said > highest+slack:
 		f.lie(h, i, r.header, said, highest, RemainingAbove)
 	case said > risen+slack:
 		f.lie(h, i, r.header, said, risen, RemainingRises)
-	case said < lowest-digits(lowest) && !r.incomplete:
+	case said < lowest-digits(lowest) && !r.incomplete && (said > 0 || h.outcome(i) != record.Throttled):
 		f.lie(h, i, r.header, said, lowest, RemainingBelow)
 	}
 }
 
 // rounding is by how much a number of tokens as printed may be above the true one.
 func rounding(said float64) float64 {
-	if said == math.Trunc(said) {
-		return 0.5 + digits(said)
+	for _, step := range []float64{1, 0.1} {
+		if math.Abs(said-math.Round(said/step)*step) <= digits(said) {
+			return step/2 + digits(said)
+		}
 	}
 	return 0.005 + digits(said)
 }

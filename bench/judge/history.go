@@ -27,6 +27,7 @@ type history struct {
 	// known is when the level is first known to be at least 0.
 	known int64
 	fresh bool
+	opt   *Options
 }
 
 func (h *history) outcome(i int) record.Outcome { return h.cols.outcome[h.row[i]] }
@@ -57,7 +58,7 @@ func (t *trial) newHistory(rows []int32) *history {
 	n, s := len(rows), &t.scratch
 	h := &history{
 		start: sized(&s.start, n), end: sized(&s.end, n), cost: sized(&s.cost, n), row: rows,
-		cols: t.cols, fresh: t.opt.Fresh,
+		cols: t.cols, fresh: t.opt.Fresh, opt: t.opt,
 	}
 	for i, row := range rows {
 		h.cost[i] = t.cols.cost[row]

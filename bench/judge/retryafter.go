@@ -27,13 +27,27 @@ type retryFindings struct {
 var errorEdges = [...]float64{-10, -1, -0.1, -0.001, 0, 0.1, 0.5, 1, 2, 10, 60}
 
 // promised is the wait in ns that request i was told, −1 when none was. A fraction
-// of a second comes from a date and another clock: nothing is proved from it.
+// of a second comes from a date and another clock: nothing is proved from it. Nor is
+// anything from half a year and more, whose last seconds the columns do not keep.
 func (h *history) promised(i int) int64 {
 	after := optional(h.cols.after, h.row[i])
-	if after != math.Trunc(after) || after > 1e8 { // NaN is not equal to itself
+	if after != math.Trunc(after) || after >= 1<<24 { // NaN is not equal to itself
 		return -1
 	}
 	return int64(after) * 1e9
+}
+
+// answered is the longest time in ns, by the limiter's clock, from the end of request
+// i until its answer was there: a wait counts from the answer (RFC 9110 §10.2.3), and
+// one that was sent as a date counts from when the answer was written. Where the end
+// is that of the answer, it is 0.
+func (h *history) answered(i int) int64 {
+	if !h.sharp {
+		return 0
+	}
+	row := h.row[i]
+	took := h.cols.done[row] - h.cols.sent[row] + int64(h.opt.Granularity) + h.opt.tick()
+	return took + took/1e6*h.opt.drift() + h.opt.drift()
 }
 
 // promise holds the Retry-After of throttled request i against the levels. With
@@ -56,9 +70,10 @@ func (f *findings) promise(h *history, i int, least, most int64) {
 		}
 		return float64(cost-level) / float64(s.rate) * float64(s.step) / 1e9
 	}
-	short := cost > s.full || waited(s, most, wait) < cost
+	more := h.answered(i)
+	short := cost > s.full || waited(s, most, wait+more) < cost
 	seconds := float64(wait) / 1e9
-	atLeast, atMost := seconds-need(least), seconds-need(most)
+	atLeast, atMost := seconds-need(least), seconds+float64(more)/1e9-need(most)
 	switch {
 	case short:
 		f.retry.early++
@@ -125,7 +140,7 @@ func (t *trial) retries(f *findings, h *history) {
 			continue
 		}
 		if wait := h.promised(i); wait >= 0 {
-			due[i] = min(due[i], s.slowUp(h.end[i])+s.up(wait))
+			due[i] = min(due[i], s.slowUp(h.end[i])+s.up(wait+h.answered(i)))
 		}
 	}
 	latest := sized(&t.scratch.two, n) // latest[i]: the latest end of admitted requests up to i; never for a failed one
@@ -144,7 +159,7 @@ func (t *trial) retries(f *findings, h *history) {
 			}
 		case record.Admitted:
 			if k > 0 && h.outcome(k-1) == record.Throttled {
-				if wait := h.promised(k - 1); wait >= 0 && s.slowUp(h.end[k-1])+s.up(wait) <= s.slowDown(h.start[k]) {
+				if wait := h.promised(k - 1); wait >= 0 && s.slowUp(h.end[k-1])+s.up(wait+h.answered(k-1)) <= s.slowDown(h.start[k]) {
 					f.retry.kept++
 				}
 			}

@@ -14,6 +14,12 @@ import (
 // have been decided before it, since the clock of a bucket never falls. The latter
 // is told as a contradiction.
 //
+// But the clock of what takes nothing may fall: a limiter only keeps the time of its
+// last charge. A request throttled at 105 may come before one admitted at 104, if that
+// costs less. With one cost for all that cannot be: what was not there at 105 was not
+// there at 104. Otherwise a request that took nothing stands for the tick before its
+// time.
+//
 // A failed request has no decision time. It was charged, if at all, not before any
 // admission whose answer had arrived when it was sent.
 func (t *trial) sharpen(rows []int32, f *findings) (*history, bool) {
@@ -29,21 +35,45 @@ func (t *trial) sharpen(rows []int32, f *findings) (*history, bool) {
 	if !ok {
 		return nil, false
 	}
-	at := func(row int32) int64 { // a failed request's floor is kept in the scratch
-		if c.outcome[row] == record.Failed {
-			return floor[row]
-		}
-		return c.decided[row]
+	back := int64(0)
+	if !c.oneCost(rows) {
+		back = t.opt.tick()
 	}
-	sortRows(h.row, at, &t.scratch)
+	at := func(row int32) int64 { // ns since first
+		if c.outcome[row] == record.Failed {
+			return (floor[row] - first) * 1000
+		}
+		return (c.decided[row] - first) * 1000
+	}
+	from := func(row int32) int64 {
+		if c.outcome[row] == record.Admitted && c.cost[row] > 0 {
+			return at(row)
+		}
+		return max(at(row)-back, 0)
+	}
+	sortRows(h.row, from, &t.scratch)
 	for i, row := range h.row {
-		h.start[i] = (at(row) - first) * 1000
-		h.end[i], h.cost[i] = h.start[i], c.cost[row]
+		h.start[i], h.end[i], h.cost[i] = from(row), at(row), c.cost[row]
 		if c.outcome[row] == record.Failed {
 			h.end[i] = never
 		}
 	}
 	return h, h.fit(t.opt.Limit, (last-first)*1000, 0) == nil
+}
+
+// oneCost says that all answered rows cost the same, and something.
+func (c *columns) oneCost(rows []int32) bool {
+	cost := int64(0)
+	for _, row := range rows {
+		if c.outcome[row] == record.Failed {
+			continue
+		}
+		if c.cost[row] == 0 || cost > 0 && c.cost[row] != cost {
+			return false
+		}
+		cost = c.cost[row]
+	}
+	return true
 }
 
 // decisions is the first and the last decision time of the answered rows. It is

@@ -33,6 +33,7 @@ type world struct {
 	// nil is up, and at least 1.
 	take  func(state limit.State, now, cost int64) (limit.Decision, limit.State)
 	retry func(seconds float64) float64
+	nasty *nasty // nil is nothing beyond the ordinary
 }
 
 var rates = []limit.Rate{{Tokens: 1, Seconds: 1}, {Tokens: 5, Seconds: 1}, {Tokens: 1, Seconds: 6}, {Tokens: 100, Seconds: 3}, {Tokens: 1000, Seconds: 1}, {Tokens: 0, Seconds: 1}, {Tokens: 50000, Seconds: 1}}
@@ -69,6 +70,9 @@ func newWorld(seed uint64) *world {
 // clock is what the limiter reads at our instant, in µs.
 func (w *world) clock(ns int64) int64 {
 	t := int64(float64(ns)*(1+w.drift)/1e3) + w.offset + 1e15
+	if n := w.nasty; n != nil && n.jitter > 0 {
+		return t - w.rng.Int64N(n.jitter+1) // it steps back, and is never wrong by more than a tick
+	}
 	return t / w.tick * w.tick
 }
 
@@ -101,6 +105,8 @@ func (w *world) times(n int) []int64 {
 	return out
 }
 
+const epoch = 1_700_000_000_000_000_000 // ns: when our clock begins
+
 type event struct {
 	at  int64 // ns, when the limiter decides
 	rec int
@@ -128,7 +134,6 @@ func (w *world) load(key string) []record.Record {
 }
 
 func (w *world) play(key string, times []int64) []record.Record {
-	const epoch = 1_700_000_000_000_000_000
 	n := len(times)
 	records := make([]record.Record, n)
 	var events []event
@@ -141,6 +146,9 @@ func (w *world) play(key string, times []int64) []record.Record {
 		r := &records[i]
 		*r = record.Record{Seq: uint64(i), Key: key, Cost: cost, Planned: epoch + at, Sent: epoch + at, Done: epoch + at + out + back, Quota: record.NoQuota}
 		decide := at + out
+		if n := w.nasty; n != nil && n.edge {
+			decide = []int64{at, at + out + back}[n.rng.IntN(2)]
+		}
 		if w.rng.Float64() < w.loss {
 			switch w.rng.IntN(3) {
 			case 0: // never arrives
@@ -148,6 +156,9 @@ func (w *world) play(key string, times []int64) []record.Record {
 				continue
 			case 1: // decided after the client gave up
 				r.Done = epoch + at + out/2
+				if w.nasty != nil && w.nasty.late {
+					decide += w.nasty.rng.Int64N(int64(math.Pow(10, 1+11*w.nasty.rng.Float64())))
+				}
 			case 2: // the answer is lost
 			}
 			events = append(events, event{decide, i})
@@ -185,6 +196,13 @@ func (w *world) decide(records []record.Record, events []event) {
 	if take == nil {
 		take = w.limit.Take
 	}
+	if w.nasty != nil && w.nasty.gcra && w.take == nil {
+		tat := int64(0)
+		if !w.fresh {
+			tat = state.At*1000 + w.rng.Int64N(int64(float64(w.limit.Capacity)*1e9/w.limit.Rate.PerSecond()))
+		}
+		take = gcraTake(w.limit, &tat)
+	}
 	if retry == nil {
 		retry = func(seconds float64) float64 { return max(1, math.Ceil(seconds)) }
 	}
@@ -213,6 +231,9 @@ func (w *world) decide(records []record.Record, events []event) {
 		}
 		if !d.Allowed && d.RetryAfter != limit.Never {
 			q.RetryAfter = retry(d.RetryAfter.Seconds())
+		}
+		if w.nasty != nil {
+			w.nasty.dress(w, r, &d, e.at)
 		}
 	}
 }
