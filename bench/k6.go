@@ -96,7 +96,7 @@ func (s *suite) offerByK6(ctx context.Context, entry *plan.Entry, p *plan.Plan, 
 		"--out", "weir="+records, filepath.Join(s.k6.scenarios, entry.Scenario+".js"))
 	cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"),
-		"BASE_URL=" + base, "LIMIT=" + p.Limit.String(),
+		"BASE_URL=" + base, "TARGET_PATH=" + entry.Paths[0], "LIMIT=" + p.Limit.String(),
 		"KEY_PREFIX=" + p.Name + "-", "SUMMARY_JSON=" + summary,
 	}
 	if p.Duration > 0 {

@@ -77,9 +77,11 @@ Exit codes: 0 fine · 1 weir failed · 2 wrong usage · 3 what was tested fell s
 		newRunCommand(),
 		newAttackCommand(),
 		newVersionCommand(),
+		newLiveCommand(),
 		newCheckCommand(),
 		newExportCommand(),
 		newImportCommand(),
+		newFaultsCommand(),
 	)
 	return root
 }

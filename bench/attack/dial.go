@@ -103,14 +103,14 @@ func (d *Dial) turn(p *plan.Plan, elapsed time.Duration) *leg {
 	return next
 }
 
-// inFlight is how many users a closed attack has now.
-func (d *Dial) inFlight(p *plan.Plan) int64 {
+// Now is how many users a closed attack has.
+func (d *Dial) Now(p *plan.Plan) int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.users > 0 {
-		return int64(d.users)
+		return d.users
 	}
-	return int64(p.MaxWorkers())
+	return p.MaxWorkers()
 }
 
 // rate is the rate at an instant since the attack's start.

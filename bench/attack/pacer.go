@@ -125,7 +125,7 @@ func (p *pacer) waitForUser(hits int64) bool {
 	end := p.start + int64(p.plan.Duration)
 	timer := time.NewTimer(time.Duration(end - p.clock.now()))
 	defer timer.Stop()
-	for hits-p.counts.returned.Load() >= p.dial.inFlight(p.plan) {
+	for hits-p.counts.returned.Load() >= int64(p.dial.Now(p.plan)) {
 		select {
 		case <-p.freed:
 		case <-p.dial.wake():
