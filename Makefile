@@ -7,7 +7,7 @@ MAKEFLAGS += --no-print-directory
 COMMIT := $(shell git rev-parse --short=7 HEAD 2>/dev/null || echo unknown)$(shell git diff --quiet HEAD 2>/dev/null || echo -dirty)
 LDFLAGS := -s -w -X main.commit=$(COMMIT)
 GO_FILES := $(shell git ls-files -co --exclude-standard '*.go' 2>/dev/null)
-SOURCES := go.mod go.sum $(filter-out %_test.go k6/% bench/peers/%,$(GO_FILES)) $(shell git ls-files -co --exclude-standard bench/report/assets lua 2>/dev/null)
+SOURCES := go.mod go.sum $(filter-out %_test.go k6/% bench/peers/%,$(GO_FILES)) $(shell git ls-files -co --exclude-standard bench/report/assets bench/live/assets lua 2>/dev/null)
 TOOLS := bin/tools
 LINT_VERSION := $(shell sed -n '1s/^\# //p' .golangci.yml)
 MODULES := k6 bench/peers
@@ -46,6 +46,9 @@ k6: build-all ## run one k6 scenario: make k6 SCENARIO=soak ARGS='--duration 1m'
 
 report: bin/weir ## write the report of a run again: make report RUN=latest
 	bin/weir report $(RUN)
+
+live: build ## the page to watch, attack and compare, with a Redis and the limited API: http://127.0.0.1:8089
+	bin/weir live --with-api $(ARGS)
 
 api: bin/weir-api ## start the limited API (settings: bin/weir-api --help)
 	bin/weir-api $(ARGS)
@@ -130,4 +133,4 @@ $(TOOLS)/gotestsum:
 $(TOOLS)/benchstat:
 	GOBIN=$(CURDIR)/$(TOOLS) go install golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
-.PHONY: help bench test bench-go bench-load bench-peers league k6 report api redis-up redis-down build build-all setup check fmt fmt-check lint lint-new vet tidy-check race test-short test-modules fuzz hooks clean
+.PHONY: help live bench test bench-go bench-load bench-peers league k6 report api redis-up redis-down build build-all setup check fmt fmt-check lint lint-new vet tidy-check race test-short test-modules fuzz hooks clean
