@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -18,9 +19,10 @@ type Trouble struct {
 	Delay time.Duration
 	// Drip, if set, passes one byte on in so long, as a network at its end does.
 	Drip time.Duration
-	// Lose throws answers away and closes the connection: the server has carried
-	// the command out, and the client will never know.
-	Lose bool
+	// Lose, if set, throws away what answers a request that holds this text, e.g.
+	// "evalsha", and closes the connection: the server has carried the command out,
+	// and the client will never know.
+	Lose string
 	// Stall takes connections and requests and passes nothing on, either way.
 	Stall bool
 	// Say, if set, is all that a client hears: it is sent in place of the server's
@@ -108,23 +110,30 @@ func (p *Proxy) serve(client net.Conn) {
 	}
 	defer p.track(server)()
 	var requests sync.WaitGroup
+	var asked atomic.Bool // the last request is one whose answer is to be lost
 	requests.Go(func() {
-		_ = p.pass(server, client, false) // the other direction ends with it
+		_ = p.pass(server, client, false, &asked) // the other direction ends with it
 		_ = server.Close()
 	})
-	_ = p.pass(client, server, true) // as above
+	_ = p.pass(client, server, true, &asked) // as above
 	_ = client.Close()
 	requests.Wait()
 }
 
 // pass copies from one end to the other until one of them ends. Answers meet
 // the trouble.
-func (p *Proxy) pass(to io.Writer, from io.Reader, answers bool) error {
+func (p *Proxy) pass(to io.Writer, from io.Reader, answers bool, asked *atomic.Bool) error {
 	buffer := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buffer)
 		if err != nil {
 			return err
+		}
+		if lose := p.trouble.Load().Lose; !answers {
+			asked.Store(lose != "" && bytes.Contains(buffer[:n], []byte(lose)))
+		} else if asked.Load() {
+			p.lost.Add(1)
+			return errCut
 		}
 		if err := p.deliver(to, buffer[:n], answers); err != nil {
 			return err
@@ -147,9 +156,6 @@ func (p *Proxy) deliver(to io.Writer, piece []byte, answer bool) error {
 			<-changed
 			continue
 		case !answer:
-		case now.Lose:
-			p.lost.Add(1)
-			return errCut
 		case now.Say != "":
 			_, err := io.WriteString(to, now.Say)
 			return errors.Join(err, errCut)

@@ -70,7 +70,8 @@ func TestProxy(t *testing.T) {
 		{"none", stack.Trouble{}, "hello\n", 0, true},
 		{"delay", stack.Trouble{Delay: 30 * time.Millisecond}, "hello\n", 30 * time.Millisecond, true},
 		{"drip", stack.Trouble{Drip: 10 * time.Millisecond}, "hello\n", 50 * time.Millisecond, true},
-		{"lose", stack.Trouble{Lose: true}, "", 0, true},
+		{"lose", stack.Trouble{Lose: "ell"}, "", 0, true},
+		{"lose others", stack.Trouble{Lose: "evalsha"}, "hello\n", 0, true},
 		{"say", stack.Trouble{Say: "-DENIED\n"}, "-DENIED\n", 0, true},
 		{"healed", stack.Trouble{}, "hello\n", 0, true},
 	} {

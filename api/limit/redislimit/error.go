@@ -2,6 +2,7 @@ package redislimit
 
 import (
 	"errors"
+	"io"
 	"net"
 	"strings"
 
@@ -70,6 +71,8 @@ func wayOut(err error) string {
 		return "the prefix holds keys of something else: choose another prefix"
 	case errors.As(err, &op) && op.Op == "dial":
 		return "is Redis running, and is REDIS_URL right?"
+	case errors.Is(err, io.EOF): // go-redis keeps what Redis said before it hung up to itself
+		return "Redis closed the connection: is it stopping, in protected mode, or at its maxclients?"
 	}
 	return ""
 }
