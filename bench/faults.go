@@ -20,6 +20,7 @@ import (
 type faultOptions struct {
 	only  []string
 	short bool
+	soak  time.Duration
 	list  bool
 	out   string
 }
@@ -37,13 +38,15 @@ inconclusive, and says why.
 
 Exit codes: 0 all hold · 3 one is broken · 4 one is inconclusive · 2 wrong usage · 1 weir failed`,
 		Example: `  weir faults
-  weir faults --only redis-killed,replies-lost`,
+  weir faults --only redis-killed,replies-lost
+  weir faults --only soak --soak 10m`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return runFaults(cmd, &o) },
 	}
 	flags := cmd.Flags()
 	flags.StringSliceVar(&o.only, "only", nil, "only the rows whose names begin so, with commas")
 	flags.BoolVar(&o.short, "short", false, "leave out the rows that take over 30 s")
+	flags.DurationVar(&o.soak, "soak", 0, "how long to soak as well, e.g. 10m; 0 leaves the soak out unless --only names it")
 	flags.BoolVar(&o.list, "list", false, "list the rows and do nothing")
 	flags.StringVar(&o.out, "out", run.ResultsDir, "folder of all runs; this one gets a folder in it")
 	return cmd
@@ -80,7 +83,10 @@ func runFaults(cmd *cobra.Command, o *faultOptions) error {
 	if o.short {
 		rows = faults.Short(rows)
 	}
-	results, failure := faults.Run(ctx, rows, faults.Config{Folder: folder, Weir: self, API: api, Stderr: stderr})
+	if o.soak == 0 && len(o.only) == 0 {
+		rows = faults.WithoutSoak(rows)
+	}
+	results, failure := faults.Run(ctx, rows, faults.Config{Folder: folder, Weir: self, API: api, Stderr: stderr, Soak: o.soak})
 	interrupted := ctx.Err() != nil
 	if err := folder.Update(func(m *run.Manifest) { m.Ended, m.Interrupted = time.Now(), interrupted }); err != nil {
 		return err

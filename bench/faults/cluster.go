@@ -53,7 +53,7 @@ func startCluster(ctx context.Context, dir string) (nodes []*redisServer, err er
 		}
 		return true
 	}
-	if err := await(ctx, "the cluster's nodes to know each other", bootWithin, known); err != nil {
+	if err := await(ctx, "the cluster's nodes to know each other", known); err != nil {
 		return nodes, err
 	}
 	for i, node := range nodes[masters:] {
@@ -61,7 +61,7 @@ func startCluster(ctx context.Context, dir string) (nodes []*redisServer, err er
 			return nodes, err
 		}
 	}
-	return nodes, await(ctx, "the cluster to be whole", bootWithin, func() bool {
+	return nodes, await(ctx, "the cluster to be whole", func() bool {
 		for i, node := range nodes {
 			if !node.clusterOK(ctx) || i >= masters && node.info(ctx, "master_link_up_since_seconds") < 0 && !node.linked(ctx) {
 				return false
@@ -77,7 +77,7 @@ func (r *redisServer) replicate(ctx context.Context, of *redisServer) error {
 	if err != nil {
 		return fmt.Errorf("cluster myid: %w", err)
 	}
-	return await(ctx, r.name+" to become a replica", bootWithin, func() bool { return r.do(ctx, "CLUSTER", "REPLICATE", id) == nil })
+	return await(ctx, r.name+" to become a replica", func() bool { return r.do(ctx, "CLUSTER", "REPLICATE", id) == nil })
 }
 
 func (r *redisServer) clusterOK(ctx context.Context) bool {
@@ -102,12 +102,12 @@ func clusterRows() []Row {
 			Acts: []Act{
 				{2 * time.Second, "kill", func(s *Scene) error { s.cluster[0].kill(); return nil }},
 				{2 * time.Second, "failover", func(s *Scene) error {
-					return await(s.ctx, "the replica to take over", bootWithin, func() bool {
+					return await(s.ctx, "the replica to take over", func() bool {
 						return s.cluster[masters].clusterOK(s.ctx) && s.cluster[masters].role(s.ctx) == "master"
 					})
 				}},
 			},
-			Proofs: []Proof{failedOver, statuses(200, 429, 503), excessAtMost(1), sane},
+			Proofs: []Proof{timely(failedOver), statuses(200, 429, 503), excessAtMost(1), sane},
 		},
 		{
 			Name: "cluster-slots-moved", Fault: "Redis Cluster of 3 + 3: the slots of all keys of one master are moved to another, live, from 2 s on",
@@ -115,7 +115,7 @@ func clusterRows() []Row {
 			Rig:  rig,
 			Acts: []Act{{2 * time.Second, "move", moveSlots}},
 			// A take that asks in the middle of a move may be told to try again.
-			Proofs: []Proof{mostlyAnswered, statuses(200, 429, 503), holds, sane},
+			Proofs: []Proof{timely(mostlyAnswered), statuses(200, 429, 503), holds, sane},
 		},
 	}
 }

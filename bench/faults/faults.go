@@ -112,11 +112,11 @@ func worst(findings []Finding) string {
 
 // Config says with what rows are carried out.
 type Config struct {
-	Folder *run.Folder // gets records, logs, faults.md and faults.json
-	Weir   string      // the program, for the faults of the harness
-	API    string      // the limited API's program
-	Stderr io.Writer   // progress
-	Soak   time.Duration
+	Folder *run.Folder   // gets records, logs, faults.md and faults.json
+	Weir   string        // the program, for the faults of the harness
+	API    string        // the limited API's program
+	Stderr io.Writer     // progress
+	Soak   time.Duration // how long the soak takes; 0 is DefaultSoak
 }
 
 // Select returns the rows whose names begin with one of the given words, all when
@@ -142,7 +142,7 @@ func Select(words []string) ([]Row, error) {
 
 // Rows are all rows, in the order of the table.
 func Rows() []Row {
-	return slices.Concat(redisRows(), stateRows(), clusterRows(), clockRows(), apiRows(), clientRows(), harnessRows())
+	return slices.Concat(redisRows(), stateRows(), clusterRows(), clockRows(), apiRows(), clientRows(), harnessRows(), []Row{soakRow()})
 }
 
 // Run carries rows out, one after the other, and writes the table after each, so
@@ -180,7 +180,7 @@ func Carry(ctx context.Context, row *Row, config Config) Result {
 		err = os.MkdirAll(s.dir, 0o755)
 	}
 	if err == nil {
-		err = s.play()
+		err = s.play() //nolint:contextcheck // the proxy outlives what starts it; close ends it
 	}
 	findings := s.findings
 	switch cannot := (*cannotError)(nil); {
@@ -202,4 +202,9 @@ func Carry(ctx context.Context, row *Row, config Config) Result {
 // Short leaves out the rows that take over 30 s.
 func Short(rows []Row) []Row {
 	return slices.DeleteFunc(rows, func(r Row) bool { return r.Long })
+}
+
+// WithoutSoak leaves out the soak.
+func WithoutSoak(rows []Row) []Row {
+	return slices.DeleteFunc(rows, func(r Row) bool { return r.Name == soakRow().Name })
 }

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -77,7 +78,7 @@ func (r *redisServer) launch(more ...string) error {
 
 // await waits for a condition, as long as the server lives.
 func (r *redisServer) await(ctx context.Context, what string, ok func() bool) error {
-	err := await(ctx, r.name+" to "+what, bootWithin, func() bool { return r.ended() || ok() })
+	err := await(ctx, r.name+" to "+what, func() bool { return r.ended() || ok() })
 	if err == nil && r.ended() {
 		return fmt.Errorf("%s ended by itself; its log is %s", r.name, r.process.Log())
 	}
@@ -93,15 +94,15 @@ func (r *redisServer) ended() bool {
 	}
 }
 
-// await waits for a condition.
-func await(ctx context.Context, what string, within time.Duration, ok func() bool) error {
-	deadline := time.Now().Add(within)
+// await waits for a condition, bootWithin at most.
+func await(ctx context.Context, what string, ok func() bool) error {
+	deadline := time.Now().Add(bootWithin)
 	for !ok() {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err() //nolint:wrapcheck // interrupted: the caller knows the word
 		case time.Now().After(deadline):
-			return fmt.Errorf("waited %s for %s in vain", within, what)
+			return fmt.Errorf("waited %s for %s in vain", bootWithin, what)
 		}
 		time.Sleep(poll)
 	}
@@ -169,7 +170,7 @@ func freeAddress() (string, error) {
 			return low, nil
 		}
 	}
-	return "", fmt.Errorf("no free port from 10000 to 29999")
+	return "", errors.New("no free port from 10000 to 29999")
 }
 
 // clockEnvironment has a process load a clock that can be stepped.

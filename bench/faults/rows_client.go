@@ -122,7 +122,7 @@ func millionKeys(s *Scene) error {
 			"%d keys at most, of %d sent; bound %d", mostKeys, sent, bound),
 		found(mostMemory-memory < 64<<20, "Redis' memory is bounded", "%.1f MB at most, %.1f MB before", float64(mostMemory)/(1<<20), float64(memory)/(1<<20)),
 		found(statuses[http.StatusOK] >= int(sent)*99/100, "every key is admitted", "%s", tally(statuses)))
-	return await(s.ctx, "Redis to forget all keys", bootWithin, func() bool { return s.redis.admin.DBSize(s.ctx).Val() == 0 })
+	return await(s.ctx, "Redis to forget all keys", func() bool { return s.redis.admin.DBSize(s.ctx).Val() == 0 })
 }
 
 // apiMemoryFlat is about the second half of the load against its first: what
@@ -135,7 +135,7 @@ func apiMemoryFlat(s *Scene) Finding {
 	}
 	most := func(samples []sample) (m float64) {
 		for i := range samples {
-			m = max(m, samples[i].metrics[resident])
+			m = max(m, samples[i].of(resident))
 		}
 		return m / (1 << 20)
 	}
@@ -243,7 +243,7 @@ func idleConnections(s *Scene) error {
 		found(during[files] >= many && perConn < 64<<10, "an idle connection costs less than 64 kB", "%.1f kB each, of %.0f descriptors and %.0f goroutines", perConn/1024, during[files], during[goroutines]))
 	closeAll()
 	var after map[string]float64
-	if err := await(s.ctx, "the API to let go of them", bootWithin, func() bool {
+	if err := await(s.ctx, "the API to let go of them", func() bool {
 		after = scrape(s.ctx, s.apis[0].URL)
 		return after != nil && after[files] <= before[files]+20 && after[goroutines] <= before[goroutines]+20
 	}); err != nil {

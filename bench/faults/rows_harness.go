@@ -97,10 +97,10 @@ func (e *ending) lastLine() string {
 }
 
 // attackArguments are those of a weir attack on the row's API.
-func (s *Scene) attackArguments(url, out, duration string) []string {
+func (s *Scene) attackArguments(url, duration string) []string {
 	return []string{
 		"attack", "--target", url + "/items", "--rate", "2000/s", "--duration", duration, "--keys", "20", "--key-spread", "turn",
-		"--limit", overloaded, "--fresh", "--timeout", "500ms", "--out", out,
+		"--limit", overloaded, "--fresh", "--timeout", "500ms", "--out", "results",
 	}
 }
 
@@ -108,14 +108,14 @@ func harnessKilled(s *Scene) error {
 	if s.config.Weir == "" {
 		return errors.New("no weir program was given")
 	}
-	cmd := exec.Command(s.config.Weir, s.attackArguments(s.apis[0].URL, "results", "30s")...) //nolint:noctx // killed below
+	cmd := exec.Command(s.config.Weir, s.attackArguments(s.apis[0].URL, "30s")...) //nolint:noctx // killed below
 	process, err := stack.StartLogged(cmd, s.dir, "weir")
 	if err != nil {
 		return err //nolint:wrapcheck // it says what was started
 	}
 	defer process.Signal(syscall.SIGKILL)
 	latest := filepath.Join(s.dir, "results", run.Latest)
-	if err := await(s.ctx, "three segments of records", bootWithin, func() bool {
+	if err := await(s.ctx, "three segments of records", func() bool {
 		_, err := os.Stat(filepath.Join(latest, "attack", "000003.parquet"))
 		return err == nil
 	}); err != nil {
@@ -172,7 +172,7 @@ func (s *Scene) onSmallDisk(options, script string) (ending, error) {
 		return ending{}, err //nolint:wrapcheck // it names the folder
 	}
 	arguments := []string{"--mount", "--map-root-user", "sh", "-c", "mount -t tmpfs -o " + options + " none results || exit 77; " + script, "sh", s.config.Weir}
-	end, err := s.program(unshare, append(arguments, s.attackArguments(s.apis[0].URL, "results", "20s")...)...)
+	end, err := s.program(unshare, append(arguments, s.attackArguments(s.apis[0].URL, "20s")...)...)
 	if err == nil && (end.code == 77 || strings.HasPrefix(end.stderr, "unshare:")) {
 		err = cannot("no file system can be mounted here: %s", end.lastLine())
 	}
@@ -224,7 +224,7 @@ func targetFails(harm func(*Scene), reason string) func(*Scene) error {
 	return func(s *Scene) error {
 		timer := time.AfterFunc(2500*time.Millisecond, func() { harm(s) })
 		defer timer.Stop()
-		end, err := s.weir(s.attackArguments(s.apis[0].URL, "results", "4s")...)
+		end, err := s.weir(s.attackArguments(s.apis[0].URL, "4s")...)
 		if err != nil {
 			return err
 		}
@@ -269,7 +269,7 @@ func targetGarbage(s *Scene) error {
 			}()
 		}
 	}()
-	end, err := s.weir(s.attackArguments("http://"+listener.Addr().String(), "results", "2s")...)
+	end, err := s.weir(s.attackArguments("http://"+listener.Addr().String(), "2s")...)
 	if err != nil {
 		return err
 	}

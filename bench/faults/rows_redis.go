@@ -65,13 +65,13 @@ func flushedRows() []Row {
 				{2 * time.Second, "flush 2", command("SCRIPT", "FLUSH")},
 				{3 * time.Second, "flush 3", command("SCRIPT", "FLUSH")},
 			},
-			Proofs: []Proof{nothingFailed, statuses(200, 429), holds, announced(0), sane},
+			Proofs: []Proof{timely(nothingFailed), statuses(200, 429), holds, announced(0), sane},
 		},
 		{
 			Name: "flushall", Fault: "FLUSHALL", Must: "no failed request; at most one capacity per key extra",
 			Rig:    Rig{Limit: overloaded, For: 5 * time.Second},
 			Acts:   []Act{{2500 * time.Millisecond, "flush", command("FLUSHALL")}},
-			Proofs: []Proof{nothingFailed, statuses(200, 429), excessAtMost(1), announced(0), sane},
+			Proofs: []Proof{timely(nothingFailed), statuses(200, 429), excessAtMost(1), announced(0), sane},
 		},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,10 +17,15 @@ const sampleEvery = 250 * time.Millisecond
 
 // A sample is what one API process said of itself.
 type sample struct {
-	at      time.Time
-	api     int // which
-	metrics map[string]float64
+	api    int // which
+	values [len(sampled)]float64
 }
+
+// sampled is what is kept of /metrics, in this order.
+var sampled = [...]string{goroutines, resident, heap, files}
+
+// of is one of the values.
+func (s *sample) of(name string) float64 { return s.values[slices.Index(sampled[:], name)] }
 
 // What is read of /metrics.
 const (
@@ -38,7 +44,7 @@ func (s *Scene) sample(stop <-chan struct{}) {
 		for i, api := range s.alive() {
 			if m := scrape(s.ctx, api.URL); m != nil {
 				s.mu.Lock()
-				s.samples = append(s.samples, sample{time.Now(), i, m})
+				s.samples = append(s.samples, sample{i, [...]float64{m[goroutines], m[resident], m[heap], m[files]}})
 				s.mu.Unlock()
 			}
 		}
@@ -95,11 +101,7 @@ func (s *Scene) extent(name string) (first, most, last float64) {
 	of := map[int]float64{}
 	for i := range s.samples {
 		sample := &s.samples[i]
-		value, ok := sample.metrics[name]
-		if !ok {
-			continue
-		}
-		of[sample.api] = value
+		of[sample.api] = sample.of(name)
 		sum := 0.0
 		for _, v := range of {
 			sum += v

@@ -150,11 +150,11 @@ func (s *Scene) nodes() []*redisServer {
 func (s *Scene) redisURL() string {
 	switch {
 	case s.cluster != nil:
-		url := "redis://" + s.cluster[0].addr
-		for i, node := range s.cluster[1:] {
-			url += map[bool]string{true: "?", false: "&"}[i == 0] + "addr=" + node.addr
+		others := make([]string, 0, len(s.cluster))
+		for _, node := range s.cluster[1:] {
+			others = append(others, "addr="+node.addr)
 		}
-		return url
+		return "redis://" + s.cluster[0].addr + "?" + strings.Join(others, "&")
 	case s.proxy != nil:
 		return "redis://" + s.proxy.Addr() + "/0"
 	}
@@ -339,4 +339,19 @@ func (s *Scene) said(words ...string) int {
 		}
 	}
 	return n
+}
+
+// heldUp is the longest time in which the load sent nothing: a machine that holds
+// up the load may hold up what is tested as well.
+func (s *Scene) heldUp() time.Duration {
+	sent := make([]int64, len(s.records))
+	for i := range s.records {
+		sent[i] = s.records[i].Sent
+	}
+	slices.Sort(sent)
+	longest := int64(0)
+	for i := 1; i < len(sent); i++ {
+		longest = max(longest, sent[i]-sent[i-1])
+	}
+	return time.Duration(longest)
 }
