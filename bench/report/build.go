@@ -59,7 +59,7 @@ func newPlan(a *run.Attack, s *stats.Summary, verdict judge.Verdict) Plan {
 	}
 	p.addKeys(s, a.Plan.Limit)
 	p.addTargets(s, &a.Plan)
-	p.addPerSecond(s, a.Plan.Limit)
+	p.addPerSecond(s, a)
 	p.addCumulative(s, a.Plan.Limit)
 	p.addLatency(s)
 	p.addShares(s)
@@ -185,23 +185,47 @@ func shortNames(targets []*stats.Target) map[string]string {
 	return short
 }
 
-func (p *Plan) addPerSecond(s *stats.Summary, l *limit.Limit) {
+func (p *Plan) addPerSecond(s *stats.Summary, a *run.Attack) {
 	t := s.PerSecond()
 	step := t.Step.Seconds()
 	series := PerSecond{Step: step}
+	wanted := plannedPerStep(a, t)
 	for i := range t.Cells {
 		cell := &t.Cells[i]
 		series.At = append(series.At, float64(i)*step)
-		series.Planned = append(series.Planned, float64(cell.Planned)/step)
+		planned := cell.Planned // of a recording: what is in it
+		if wanted != nil {
+			planned = wanted[i]
+		}
+		series.Planned = append(series.Planned, float64(planned)/step)
 		series.Sent = append(series.Sent, float64(cell.Sent)/step)
 		series.Admitted = append(series.Admitted, float64(cell.Outcomes[record.Admitted])/step)
 		series.Throttled = append(series.Throttled, float64(cell.Outcomes[record.Throttled])/step)
 		series.Failed = append(series.Failed, float64(cell.Outcomes[record.Failed])/step)
 	}
-	if l != nil {
+	if l := a.Plan.Limit; l != nil {
 		series.Limit = l.Rate.PerSecond() * float64(max(1, p.KeyCount))
 	}
 	p.PerSecond = series
+}
+
+// plannedPerStep is how many requests the plan wanted in each step, also those
+// that were never sent and so are in no record; nil when there is no such plan.
+func plannedPerStep(a *run.Attack, t *stats.Timeline[stats.Cell, *stats.Cell]) []int64 {
+	if a.Engine != attackEngine || a.Plan.Shape.Closed() || a.Plan.Shape.Total(a.Plan.Duration) == 0 {
+		return nil
+	}
+	wanted := make([]int64, len(t.Cells))
+	left := a.Counts.Planned // fewer than the plan has when it was stopped early
+	for at := range a.Plan.Shape.Arrivals(a.Plan.Seed, a.Plan.Duration) {
+		i := int(at / t.Step)
+		if left == 0 || i >= len(wanted) {
+			break
+		}
+		wanted[i]++
+		left--
+	}
+	return wanted
 }
 
 func (p *Plan) addCumulative(s *stats.Summary, l *limit.Limit) {
@@ -423,6 +447,10 @@ func summarize(ctx context.Context, folder *run.Folder, a *run.Attack, seen func
 	}
 	return s, reader.Damaged(), reader.Err()
 }
+
+// attackEngine is what package attack calls itself; its plans say when each
+// request was wanted.
+const attackEngine = "vegeta"
 
 // origin is where a plan's time begins: when the attack started, or with its
 // first record when the manifest does not say (imported records) or the two

@@ -196,6 +196,23 @@ func TestNumbersAreThoseOfTheRecords(t *testing.T) {
 	}
 }
 
+// What was planned is drawn also where the generator was too late to send it,
+// and no record tells of it.
+func TestPlannedIsThePlans(t *testing.T) {
+	folder := newRun(t, overload(t)) // 50/s were sent of a plan of 100/s
+	a := folder.Manifest().Attacks[0]
+	a.Counts = run.Counts{Planned: 1000, Dropped: 500, Sent: 500, Done: 500}
+	if err := folder.PutAttack(a); err != nil {
+		t.Fatal(err)
+	}
+	series := write(t, folder).Plans[0].PerSecond
+	for i := range 10 {
+		if series.Planned[i] != 100 || series.Sent[i] > 60 {
+			t.Errorf("second %d: %v/s planned, %v/s sent; want 100 and about 50", i, series.Planned[i], series.Sent[i])
+		}
+	}
+}
+
 func TestWorstVerdictIsOnTop(t *testing.T) {
 	verdict := func(kind, planName string) judge.Verdict {
 		return judge.Verdict{Verdict: kind, Plan: planName, Sentence: kind + ": because of " + planName}
