@@ -5,7 +5,9 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,8 +19,15 @@ import (
 // The worst limits a judge can be given: rare tokens, no tokens, so many that a
 // microsecond holds several, buckets of one, and buckets that never empty.
 var nastyRates = []limit.Rate{
-	{Tokens: 10, Seconds: 60}, {Tokens: 1, Seconds: 3600}, {Tokens: 0, Seconds: 1}, {Tokens: 1_000_000, Seconds: 1},
-	{Tokens: 3, Seconds: 1}, {Tokens: 5_000_000, Seconds: 1}, {Tokens: 7, Seconds: 60}, {Tokens: 1, Seconds: 86400}, {Tokens: 1000, Seconds: 1},
+	{Tokens: 10, Seconds: 60},
+	{Tokens: 1, Seconds: 3600},
+	{Tokens: 0, Seconds: 1},
+	{Tokens: 1_000_000, Seconds: 1},
+	{Tokens: 3, Seconds: 1},
+	{Tokens: 5_000_000, Seconds: 1},
+	{Tokens: 7, Seconds: 60},
+	{Tokens: 1, Seconds: 86400},
+	{Tokens: 1000, Seconds: 1},
 }
 
 // newNastyWorld is a world with everything that a correct limiter may do and that
@@ -40,6 +49,7 @@ func newNastyWorld(seed uint64) *world {
 	n.rounding = rng.IntN(3)
 	n.none = rng.IntN(3) == 0
 	n.dates = rng.IntN(4) == 0
+	n.meaning, n.ahead = rng.IntN(13), rng.Int64N(100_000e6)-50_000e6
 	switch rng.IntN(4) {
 	case 0:
 		w.latency = func() int64 { return 0 }
@@ -56,16 +66,18 @@ func newNastyWorld(seed uint64) *world {
 
 // nasty is what a world does beyond the ordinary. Its zero value is nothing.
 type nasty struct {
-	rng       *rand.Rand
-	edge      bool  // decisions fall on sent or on done, exactly
-	late      bool  // lost requests are charged up to an hour after their client gave up
-	jitter    int64 // µs: the clock reads up to so much less, and so steps back
-	digits    int   // of Remaining
-	rounding  int   // of Remaining: down, nearest, to even
-	none      bool  // a throttled answer says that nothing remains
-	dates     bool  // Retry-After is a date
-	gcra      bool  // a theoretical arrival time in nanoseconds, not a level
-	meaning   int   // of Reset
+	rng      *rand.Rand
+	edge     bool                                         // decisions fall on sent or on done, exactly
+	late     bool                                         // lost requests are charged up to an hour after their client gave up
+	jitter   int64                                        // µs: the clock reads up to so much less, and so steps back
+	digits   int                                          // of Remaining
+	rounding int                                          // of Remaining: down, nearest, to even
+	none     bool                                         // a throttled answer says that nothing remains
+	dates    bool                                         // Retry-After is a date
+	gcra     bool                                         // a theoretical arrival time in nanoseconds, not a level
+	meaning  int                                          // of Reset: 0 to 11, else there is none
+	ahead    int64                                        // µs: the clock of a Reset that is a Unix time, beside the limiter's
+	spoil    func(*world, *record.Quota, *limit.Decision) // what a Reset is in the end
 }
 
 // remaining is how n prints a level.
@@ -161,9 +173,101 @@ func (n *nasty) dress(w *world, r *record.Record, d *limit.Decision, decided int
 	if n.none && !d.Allowed {
 		q.Remaining, q.FieldLeft = 0, 0
 	}
+	if d.ResetAfter == limit.Never { // at a rate of 0
+		return
+	}
+	written := max(d.DecidedAt, w.clock(decided+n.rng.Int64N(max(1, r.Done-epoch-decided+1))))
 	if n.dates && !d.Allowed && d.RetryAfter != limit.Never { // against the Date at which the answer was written
 		until := math.Ceil(float64(d.DecidedAt)/1e6 + d.RetryAfter.Seconds())
-		written := max(d.DecidedAt, w.clock(decided+n.rng.Int64N(max(1, r.Done-epoch-decided+1))))
 		q.RetryAfter = max(0, until-math.Floor(float64(written)/1e6))
+	}
+	n.reset(w, q, d, written)
+	if n.spoil != nil {
+		n.spoil(w, q, d)
+	}
+}
+
+// reset says when the bucket is full, or there is more, or a window of the clock
+// ends, in any of the usual ways and rounded in any.
+func (n *nasty) reset(w *world, q *record.Quota, d *limit.Decision, written int64) {
+	if w.limit.Rate.Tokens == 0 {
+		return
+	}
+	gap := 1e6 / w.limit.Rate.PerSecond() // µs
+	wait := float64(d.ResetAfter) / 1e3
+	switch n.meaning % 3 {
+	case 1:
+		wait = gap * max(0, 1-float64(d.Remaining)/limit.MicroToken)
+		if !d.Allowed && d.RetryAfter != limit.Never {
+			wait = float64(d.RetryAfter) / 1e3
+		}
+	case 2:
+		window := gap * float64(w.limit.Capacity)
+		wait = window - math.Mod(float64(d.DecidedAt), window)
+	}
+	round := []func(float64) float64{math.Floor, math.Ceil, math.Round}[n.rounding]
+	q.FieldReset = round(wait / 1e6)
+	unit := []float64{1e6, 1e3}[n.meaning%2]
+	switch {
+	case n.meaning < 6:
+		q.Reset = round(wait / unit)
+	case n.meaning < 12:
+		q.Reset = round((float64(written+n.ahead) + wait) / unit)
+	}
+}
+
+// Of all usual meanings, the likeliest that fits the records is the one that a Reset
+// has; and a Reset that has none is a contradiction. (By the client's clock nothing of
+// a burst surely came before the rest of it, so little that is short is ruled out.)
+func TestResetIsUnderstood(t *testing.T) {
+	t.Parallel()
+	l := limit.Limit{Capacity: 30, Rate: limit.Rate{Tokens: 1, Seconds: 2}}
+	plain := func(w *world, q *record.Quota, d *limit.Decision) {}
+	for _, test := range []struct {
+		name    string
+		meaning int
+		spoil   func(w *world, q *record.Quota, d *limit.Decision)
+		fits    string // "" for a contradiction
+		why     string
+	}{
+		{"seconds until full", 0, plain, "seconds until the bucket is full", ""},
+		{"milliseconds until more", 1, plain, "milliseconds until there is more", ""},
+		{"seconds until a window ends", 2, plain, "seconds until a window ends", ""},
+		{"milliseconds until full", 3, plain, "milliseconds until the bucket is full", ""},
+		{"seconds until more", 4, plain, "seconds until there is more", ""},
+		{"Unix time of full", 6, plain, "the Unix time in seconds at which the bucket is full", ""},
+		{"Unix milliseconds of full", 9, plain, "the Unix time in milliseconds at which the bucket is full", ""},
+		{"Unix time of more", 10, plain, "the Unix time in seconds at which there is more", ""},
+		{"twice the seconds until full", 0, func(_ *world, q *record.Quota, _ *limit.Decision) { q.Reset *= 2 }, "", judge.ResetMeansNothing},
+		{"the rate taken for its inverse", 0, func(w *world, q *record.Quota, d *limit.Decision) {
+			q.Reset = float64(w.limit.Capacity) - float64(d.Remaining)/limit.MicroToken
+		}, "", judge.ResetMeansNothing},
+		{"a Unix time that jumps back and forth", 6, func(w *world, q *record.Quota, _ *limit.Decision) {
+			q.Reset += float64(w.rng.Int64N(2) * 5)
+		}, "", judge.ResetGoesBack},
+	} {
+		for _, sharp := range []bool{false, true} {
+			w := newWorld(1)
+			w.limit, w.tick, w.grain, w.drift, w.nearest = l, 1, 1, 0, false
+			w.fresh, w.quota, w.decided, w.costs, w.whole, w.loss = true, true, sharp, false, false, 0
+			w.latency = func() int64 { return w.rng.Int64N(2e6) }
+			w.nasty = &nasty{rng: w.rng, digits: 2, rounding: 1, meaning: test.meaning, spoil: test.spoil}
+			v := mustJudge(t, judge.Options{Limit: l, Fresh: true}, w.load("a"))
+			reset := v.Headers.Resets[0]
+			if test.fits != "" {
+				if v.Headers.Count > 0 || len(reset.Fits) == 0 || reset.Fits[0] != test.fits {
+					t.Errorf("%s (decision times: %v): fits %q, %s", test.name, sharp, reset.Fits, v.Sentence)
+				}
+				continue
+			}
+			if !sharp && test.why == judge.ResetMeansNothing {
+				continue
+			}
+			if v.Headers.Verdict != judge.Broken || len(reset.Fits) > 0 || !slices.ContainsFunc(v.Headers.Contradictions, func(c judge.Contradiction) bool {
+				return c.Header == "X-RateLimit-Reset" && strings.HasPrefix(c.Why, test.why)
+			}) {
+				t.Errorf("%s (decision times: %v): fits %q, %s, %+v", test.name, sharp, reset.Fits, v.Sentence, v.Headers.Contradictions)
+			}
+		}
 	}
 }

@@ -25,6 +25,9 @@ type columns struct {
 	remaining []float32 // X-RateLimit-Remaining; NaN absent
 	left      []float32 // RateLimit r=; NaN absent
 	after     []float32 // Retry-After in seconds; NaN absent
+	// A reset may be a Unix time.
+	reset []float64 // X-RateLimit-Reset; NaN absent
+	more  []float64 // RateLimit t=, in seconds; NaN absent
 }
 
 func newColumns() columns { return columns{ids: map[string]int32{}} }
@@ -60,23 +63,25 @@ func (c *columns) add(r *record.Record) {
 	c.remaining = appendOptional(c.remaining, n, cap(c.sent), r.Quota.Remaining)
 	c.left = appendOptional(c.left, n, cap(c.sent), r.Quota.FieldLeft)
 	c.after = appendOptional(c.after, n, cap(c.sent), r.Quota.RetryAfter)
+	c.more = appendOptional(c.more, n, cap(c.sent), r.Quota.FieldReset)
+	c.reset = appendOptional(c.reset, n, cap(c.sent), r.Quota.Reset)
 }
 
 // appendOptional appends to a column that exists only once a value is there.
-func appendOptional(column []float32, n, room int, value float64) []float32 {
+func appendOptional[F float32 | float64](column []F, n, room int, value float64) []F {
 	if column == nil {
 		if !present(value) {
 			return nil
 		}
-		column = make([]float32, n, room)
+		column = make([]F, n, room)
 		for i := range column {
-			column[i] = float32(math.NaN())
+			column[i] = F(math.NaN())
 		}
 	}
-	return append(column, float32(value))
+	return append(column, F(value))
 }
 
-func optional(column []float32, row int32) float64 {
+func optional[F float32 | float64](column []F, row int32) float64 {
 	if column == nil {
 		return math.NaN()
 	}

@@ -15,7 +15,8 @@ type headerNotes struct {
 	// RateLimit-Policy, counts in other tokens: another limit's, or this one's as so
 	// many a window. What is left of those says nothing of the bucket.
 	other, otherPolicy bool
-	answers            int64 // that carried any of the headers
+	answers            int64   // that carried any of the headers
+	window             float64 // s: the longest that a policy of this limit states
 	count              int64
 	examples           []Contradiction
 }
@@ -24,7 +25,8 @@ func (n *headerNotes) add(r *record.Record) {
 	q := &r.Quota
 	l, rate := n.limit, n.limit.Rate.PerSecond()
 	capacity := float64(l.Capacity)
-	if present(q.Limit) || present(q.Remaining) || present(q.FieldLeft) || present(q.Quota) {
+	if present(q.Limit) || present(q.Remaining) || present(q.FieldLeft) || present(q.Quota) ||
+		present(q.Reset) || present(q.FieldReset) {
 		n.answers++
 	}
 	if present(q.Limit) && q.Limit != capacity {
@@ -46,6 +48,9 @@ func (n *headerNotes) add(r *record.Record) {
 	if present(q.Quota) && present(q.Window) && !perWindow(q.Quota, q.Window, rate) {
 		n.otherPolicy = true
 		n.note(r, "RateLimit-Policy w", q.Window, q.Quota/rate)
+	}
+	if present(q.Window) {
+		n.window = max(n.window, min(q.Window, 1e8))
 	}
 }
 

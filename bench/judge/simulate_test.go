@@ -69,7 +69,7 @@ func newWorld(seed uint64) *world {
 
 // clock is what the limiter reads at our instant, in µs.
 func (w *world) clock(ns int64) int64 {
-	t := int64(float64(ns)*(1+w.drift)/1e3) + w.offset + 1e15
+	t := int64(float64(ns)*(1+w.drift)/1e3) + w.offset + epoch/1000
 	if n := w.nasty; n != nil && n.jitter > 0 {
 		return t - w.rng.Int64N(n.jitter+1) // it steps back, and is never wrong by more than a tick
 	}

@@ -25,6 +25,7 @@ type trial struct {
 	throttles Throttling
 	retry     retryFindings
 	headers   Headers
+	resets    []*resetFindings
 }
 
 func newTrial(j *Judge) *trial { return &trial{opt: &j.opt, cols: &j.cols, notes: &j.headers} }
@@ -58,16 +59,20 @@ func (t *trial) inspect(key string, h *history) *findings {
 			f.over = w
 		}
 	}
-	lv := t.levels(h, byDone, f.over != nil && f.over.excess > 0)
-	left := t.remainders()
+	broken := f.over != nil && f.over.excess > 0
+	lv := t.levels(h, byDone, broken)
+	left, resets := t.remainders(), t.resetWatches(f, h)
 	for i := range h.start {
 		outcome := h.outcome(i)
-		if outcome == record.Failed || outcome == record.Admitted && len(left) == 0 {
+		if outcome == record.Failed || outcome == record.Admitted && len(left) == 0 && len(resets) == 0 {
 			continue
 		}
 		least, most := lv.least(i), lv.most(i)
 		for k := range left {
 			left[k].check(f, h, byDone, i, least, most)
+		}
+		if len(resets) > 0 {
+			t.checkResets(resets, key, i, least, most, broken)
 		}
 		if outcome == record.Throttled {
 			f.promise(h, i, least, most)
@@ -80,6 +85,23 @@ func (t *trial) inspect(key string, h *history) *findings {
 		t.retries(f, h)
 	}
 	return f
+}
+
+// checkResets brings the levels to after request i, as resets are told.
+func (t *trial) checkResets(watches []*resetWatch, key string, i int, least, most int64, broken bool) {
+	h := watches[0].h
+	if t.opt.Incomplete { // missing ones may have been charged
+		least = 0
+	}
+	if !broken {
+		least = max(least, 0)
+	}
+	if h.tookTokens(i) {
+		most -= h.cost[i] * h.scale.unit
+	}
+	for _, w := range watches {
+		w.check(key, i, least, most)
+	}
 }
 
 // demand is the most that the requests of a key would have filled a bucket with,
@@ -117,6 +139,7 @@ type findings struct {
 	retry     retryFindings
 	lies      []Contradiction // a few of them
 	lied      int64           // all of them
+	resets    []*resetFindings
 }
 
 // add adds what the sharp history of the same key proves. Both histories accuse
@@ -132,6 +155,9 @@ func (f *findings) add(sharp *findings) {
 		f.lied, f.lies = sharp.lied, sharp.lies
 	}
 	f.retry.sharpen(&sharp.retry)
+	for k, r := range f.resets {
+		r.sharpen(sharp.resets[k])
+	}
 }
 
 // collect adds the findings of one key to the evidence.
@@ -150,6 +176,12 @@ func (t *trial) collect(f *findings) {
 		t.throttles.Witnesses = appendSome(t.throttles.Witnesses, f.throttled...)
 	}
 	t.retry.merge(&f.retry)
+	for k, r := range f.resets {
+		if k == len(t.resets) {
+			t.resets = append(t.resets, &resetFindings{header: r.header, among: r.among})
+		}
+		t.resets[k].merge(r)
+	}
 	t.headers.Count += f.lied
 	t.headers.Contradictions = appendSome(t.headers.Contradictions, f.lies...)
 }

@@ -23,13 +23,15 @@ const (
 
 // Why a header contradicts, or a promise is broken.
 const (
-	RemainingAbove   = "says more is left than can be"
-	RemainingBelow   = "says less is left than must be"
-	RemainingRises   = "rises faster than the rate since an earlier answer"
-	DecidedBackwards = "is before that of an answer received earlier"
-	OtherLimit       = "speaks of another limit"
-	PromiseTooShort  = "the promised wait is too short"
-	PromiseInVain    = "throttled again after the promised wait, with nobody else on the key"
+	RemainingAbove    = "says more is left than can be"
+	RemainingBelow    = "says less is left than must be"
+	RemainingRises    = "rises faster than the rate since an earlier answer"
+	DecidedBackwards  = "is before that of an answer received earlier"
+	OtherLimit        = "speaks of another limit"
+	ResetMeansNothing = "fits no usual meaning; nearest"
+	ResetGoesBack     = "jumps back: an earlier answer announced a later instant; nearest"
+	PromiseTooShort   = "the promised wait is too short"
+	PromiseInVain     = "throttled again after the promised wait, with nobody else on the key"
 )
 
 // A Verdict is what the records prove about a limit, with the evidence.
@@ -165,7 +167,15 @@ type Headers struct {
 	Answers        int64           `json:"answers"` // that carried any
 	Count          int64           `json:"count"`   // of all contradictions
 	OtherLimit     bool            `json:"other_limit"`
+	Resets         []Reset         `json:"resets"`
 	Contradictions []Contradiction `json:"contradictions"` // at most 10 of each kind
+}
+
+// A Reset is what the resets that answers told can mean.
+type Reset struct {
+	Header  string   `json:"header"`
+	Answers int64    `json:"answers"` // that carried it
+	Fits    []string `json:"fits"`    // the usual meanings that agree with all of them; none is a contradiction
 }
 
 // A Contradiction is one header of one answer that cannot be true.
@@ -218,15 +228,26 @@ func (t *trial) verdict(lag *lagNotes) *Verdict {
 	v.LimitReached = t.offered.Throttled > 0 || t.keysOver > 0
 	v.Throttling.Verdict = brokenIf(v.Throttling.Count > 0, t.offered.Throttled > 0)
 	v.RetryAfter.Verdict = brokenIf(v.RetryAfter.Broken > 0, v.RetryAfter.Promises > 0)
-	v.Headers.Verdict = brokenIf(v.Headers.Count > 0, t.notes.answers > 0 && !t.notes.other && !t.notes.otherPolicy)
-	v.Headers.Answers = t.notes.answers
-	v.Headers.Count += t.notes.count
-	v.Headers.OtherLimit = t.notes.other || t.notes.otherPolicy
-	v.Headers.Contradictions = append(v.Headers.Contradictions, t.notes.examples...)
+	t.headerReport(&v.Headers)
 	v.Assumptions = t.assumptions()
 	v.Verdict, v.Sentence = t.conclude(v)
 	v.noNulls()
 	return v
+}
+
+// headerReport adds to what was found in histories what needs none. Resets that fit
+// nothing break the limit; that a header speaks of another one does not.
+func (t *trial) headerReport(h *Headers) {
+	for _, r := range t.resets {
+		reset, n, lies := r.report()
+		h.Resets = append(h.Resets, reset)
+		h.Count += n
+		h.Contradictions = append(h.Contradictions, lies...)
+	}
+	h.Answers, h.OtherLimit = t.notes.answers, t.notes.other || t.notes.otherPolicy
+	h.Verdict = brokenIf(h.Count > 0, h.Answers > 0 && !h.OtherLimit)
+	h.Count += t.notes.count
+	h.Contradictions = append(h.Contradictions, t.notes.examples...)
 }
 
 // brokenIf is the verdict of one check: broken when something is proved, and
@@ -247,6 +268,7 @@ func (v *Verdict) noNulls() {
 	v.Throttling.Witnesses = append([]WrongThrottle{}, v.Throttling.Witnesses...)
 	v.RetryAfter.Witnesses = append([]BrokenPromise{}, v.RetryAfter.Witnesses...)
 	v.Headers.Contradictions = append([]Contradiction{}, v.Headers.Contradictions...)
+	v.Headers.Resets = append([]Reset{}, v.Headers.Resets...)
 }
 
 func (t *trial) overReport() OverAdmission {

@@ -39,10 +39,10 @@ func tokens(n float64) string {
 
 // seconds writes a length of time as a person says it: 3.2 s, 450 ms, 12 µs.
 func seconds(s float64) string {
-	switch {
-	case s >= 1 || s == 0:
+	switch { // by what they round to: 999.6 ms is 1.0 s
+	case s >= 0.9995 || s == 0:
 		return fmt.Sprintf("%.1f s", s)
-	case s >= 1e-3:
+	case s >= 0.9995e-3:
 		return fmt.Sprintf("%.3g ms", s*1e3)
 	}
 	return fmt.Sprintf("%.3g µs", s*1e6)

@@ -73,12 +73,17 @@ func (v *Verdict) Evidence() []Line {
 		first := h.Contradictions[0]
 		lines[3].Text += fmt.Sprintf(": %s %s (%g, not %.6g)", first.Header, first.Why, first.Said, first.Limit)
 	}
+	for _, reset := range h.Resets {
+		if len(reset.Fits) > 0 && reset.Answers > 0 {
+			lines[3].Text += fmt.Sprintf("; %s reads as %s", reset.Header, reset.Fits[0])
+		}
+	}
 	isolation := "one key"
 	if i.Keys > 1 {
 		isolation = fmt.Sprintf("%s keys, %s of them wronged; Jain index %.4f over %s keys of equal demand", number(i.Keys), number(i.KeysWronged), i.Jain, number(i.Compared))
 	}
 	return append(lines,
 		Line{"isolation", i.Verdict, isolation},
-		Line{"generator", g.Verdict, fmt.Sprintf("%s planned, %s sent, %s dropped, %s over 1 ms late (at most %v)",
-			number(g.Planned), number(g.Sent), number(g.Dropped), number(g.Late), g.MostLag)})
+		Line{"generator", g.Verdict, fmt.Sprintf("%s planned, %s sent, %s dropped, %s over 1 ms late (at most %s)",
+			number(g.Planned), number(g.Sent), number(g.Dropped), number(g.Late), seconds(g.MostLag.Seconds()))})
 }
