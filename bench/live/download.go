@@ -213,7 +213,7 @@ func writeParquet(w io.Writer, folder *run.Folder) (err error) {
 	if len(names) == 0 {
 		return record.ErrNoSegment
 	}
-	var out *parquet.Writer
+	var out *parquet.GenericWriter[any]
 	for _, name := range names {
 		if out, err = appendSegment(w, out, name); err != nil {
 			return fmt.Errorf("join %s: %w", filepath.Base(name), err)
@@ -222,7 +222,7 @@ func writeParquet(w io.Writer, folder *run.Folder) (err error) {
 	return out.Close()
 }
 
-func appendSegment(w io.Writer, out *parquet.Writer, name string) (*parquet.Writer, error) {
+func appendSegment(w io.Writer, out *parquet.GenericWriter[any], name string) (*parquet.GenericWriter[any], error) {
 	file, err := os.Open(name)
 	if err != nil {
 		return out, err
@@ -237,7 +237,7 @@ func appendSegment(w io.Writer, out *parquet.Writer, name string) (*parquet.Writ
 		return out, err
 	}
 	if out == nil {
-		out = parquet.NewWriter(w, segment.Schema(), parquet.Compression(&parquet.Snappy), parquet.CreatedBy("weir", "1", ""))
+		out = parquet.NewGenericWriter[any](w, segment.Schema(), parquet.Compression(&parquet.Snappy), parquet.CreatedBy("weir", "1", ""))
 	}
 	for _, group := range segment.RowGroups() {
 		if _, err := out.WriteRowGroup(group); err != nil {

@@ -39,12 +39,12 @@ var columnNames = [colCount]string{
 	"throttled_p50_ns", "throttled_p99_ns", "failed_p50_ns", "failed_p99_ns", "lag_p50_ns", "lag_p99_ns", "lag_max_ns",
 }
 
-// The rings of the history: what the page plots for the last minutes, the last
+// The rings of the history: what the page plots for the last minute, the last
 // hour, and the last day.
 var ringSizes = [...]struct {
 	step time.Duration
 	rows int
-}{{250 * time.Millisecond, 2400}, {time.Second, 3600}, {10 * time.Second, 8640}}
+}{{250 * time.Millisecond, 480}, {time.Second, 3600}, {10 * time.Second, 8640}}
 
 const (
 	rings = len(ringSizes)

@@ -158,10 +158,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	case <-ctx.Done():
 	}
 	s.Close()
-	//nolint:contextcheck // ctx is done, and that is why
 	drain, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	if err := server.Shutdown(drain); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	if err := server.Shutdown(drain); err != nil && !errors.Is(err, context.DeadlineExceeded) { //nolint:contextcheck // ctx is done, and that is why
 		return fmt.Errorf("stop serving the page: %w", err)
 	}
 	return nil

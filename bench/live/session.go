@@ -7,11 +7,9 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
-	"weir/api/limit"
 	"weir/bench/attack"
 	"weir/bench/plan"
 	"weir/bench/progress"
@@ -71,6 +69,7 @@ type session struct {
 	plan    *plan.Plan
 	stop    context.CancelFunc // nil unless an attack runs
 	stopped bool               // by a person
+	closing bool               // weir is being stopped
 	ended   chan struct{}      // closed when the attack and its judging are over
 }
 
@@ -101,7 +100,7 @@ func (s *session) start(ctx context.Context, form *Form) error {
 	if s.stop != nil {
 		return errBusy
 	}
-	if s.ctx.Err() != nil {
+	if s.closing {
 		return &httpError{http.StatusServiceUnavailable, errors.New("weir is stopping")}
 	}
 	folder, err := run.Create(s.config.Results, p.Name, s.config.Commit, time.Now())
@@ -119,9 +118,9 @@ func (s *session) start(ctx context.Context, form *Form) error {
 	attackCtx, stop := context.WithCancel(s.ctx)
 	s.stop, s.stopped, s.ended = stop, false, make(chan struct{})
 	if ramp > 0 && form.Scenario == "" {
-		s.ramp(attackCtx, ramp)
+		s.ramp(attackCtx, ramp) //nolint:contextcheck // the attack outlives the request that starts it
 	}
-	go s.carryOut(attackCtx, folder, p, form, remote)
+	go s.carryOut(attackCtx, folder, p, form, remote) //nolint:contextcheck // as above
 	go s.tick(s.ended)
 	s.hub.publish("start", s.locked())
 	return nil
@@ -209,22 +208,23 @@ func (s *session) carryOut(ctx context.Context, folder *run.Folder, p *plan.Plan
 	stopped := s.stopped || errors.Is(err, context.Canceled)
 	if stopped {
 		done.Error, err = "stopped by a person after "+time.Since(s.state.Started).Round(100*time.Millisecond).String(), nil
-		if s.ctx.Err() != nil {
+		if s.closing {
 			done.Error = "interrupted: weir was stopped"
 		}
 	}
+	closing := s.closing
 	edits := slices.Clone(s.state.Edits)
 	s.state.Phase, s.state.Counts, s.state.Edit = phaseJudging, done.Counts, ""
 	s.state.Elapsed = time.Since(s.state.Started).Seconds()
 	s.mu.Unlock()
 	s.publishState()
 	err = errors.Join(err, folder.PutAttack(done), folder.Update(func(m *run.Manifest) {
-		m.Ended, m.Interrupted = time.Now(), s.ctx.Err() != nil
+		m.Ended, m.Interrupted = time.Now(), closing
 		for _, e := range edits {
 			m.Notes = append(m.Notes, fmt.Sprintf("%s: load edited %.1f s after the start: %s", p.Name, e.At, e.What))
 		}
 	}))
-	verdict, conclusion := conclude(folder, &done)
+	verdict, conclusion := conclude(folder, &done) //nolint:contextcheck // the report is written even when weir is being stopped
 	s.end(verdict, errors.Join(err, conclusion), done.Error)
 }
 
@@ -377,80 +377,11 @@ func (s *session) judge(m *meter) {
 	s.hub.publish("verdict", verdict)
 }
 
-// edit changes the rate or the users of the running attack.
-func (s *session) edit(value float64, over time.Duration) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.stop == nil || s.state.Phase != phaseRunning:
-		return &httpError{http.StatusConflict, errors.New("no attack is running that could be edited")}
-	case s.state.Edit == "":
-		return &httpError{http.StatusConflict, errors.New("k6 carries out this load by its scenario: it cannot be edited, only stopped")}
-	case !(value > 0): // NaN too
-		return wrong("value", "%g: want more than 0", value)
-	case over < 0 || over > time.Hour:
-		return wrong("over", "%s: want between 0s and 1h", over)
-	}
-	what := ""
-	if s.state.Edit == "users" {
-		if value != float64(int(value)) || int(value) > s.config.MaxUsers {
-			return wrong("value", "%g users: want a whole number of at most %d", value, s.config.MaxUsers)
-		}
-		s.dial.Users(int(value))
-		what = fmt.Sprintf("%d users", int(value))
-	} else {
-		if value > s.config.MaxRate {
-			return wrong("value", "%g requests a second are above the ceiling of %.6g (start weir live with --max-rate)", value, s.config.MaxRate)
-		}
-		s.dial.Turn(value, over)
-		what = fmt.Sprintf("%g/s", value)
-		if over > 0 {
-			what += " within " + over.String()
-		}
-	}
-	s.state.At = value
-	if s.state.Edits = append(s.state.Edits, Edit{time.Since(s.state.Started).Seconds(), what}); len(s.state.Edits) > 100 {
-		s.state.Edits = s.state.Edits[1:]
-	}
-	s.hub.publish("state", s.locked())
-	return nil
-}
-
-// halt stops the running attack: what is in flight is waited for.
-func (s *session) halt() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.stop == nil || s.state.Phase == phaseJudging {
-		return &httpError{http.StatusConflict, errors.New("no attack is running")}
-	}
-	s.state.Phase, s.stopped = phaseStopping, true
-	s.stop()
-	s.hub.publish("state", s.locked())
-	return nil
-}
-
-// reset clears the statistics on the page; records and verdict stay whole. With
-// no attack running it takes the last one off the page.
-func (s *session) reset() {
-	s.mu.Lock()
-	if s.stop == nil {
-		form := s.state.Form
-		s.state = State{Phase: phaseIdle, Form: form, Edits: []Edit{}}
-		s.meter, s.verdict = nil, nil
-	} else {
-		s.state.Reset++
-		old := s.meter
-		s.meter = s.newMeter(s.state.Started)
-		old.mu.Lock()
-		s.meter.history.first = old.history.first
-		old.mu.Unlock()
-	}
-	s.mu.Unlock()
-	s.hub.publish("resync", struct{}{})
-}
-
 // close stops the running attack and waits for its end.
 func (s *session) close() {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
 	_ = s.halt() // nothing runs, or it is ending already
 	s.mu.Lock()
 	ended := s.ended
@@ -495,54 +426,4 @@ func (s *session) locked() State {
 		state.Elapsed = time.Since(state.Started).Seconds()
 	}
 	return state
-}
-
-// commandOf is the command that repeats the attack, edits left out.
-func commandOf(f *Form, p *plan.Plan, ramp time.Duration) string {
-	if f.Scenario != "" {
-		base, path, _ := split(p.Targets[0].URL) // it was split to start k6
-		return fmt.Sprintf("BASE_URL='%s' TARGET_PATH='%s' LIMIT='%s' DURATION=%s bin/k6 run k6/scenarios/%s.js", base, path, p.Limit, p.Duration, f.Scenario)
-	}
-	words := []string{"weir attack"}
-	add := func(flag, value string) {
-		words = append(words, "--"+flag+"='"+strings.ReplaceAll(value, "'", `'\''`)+"'")
-	}
-	for _, target := range p.Targets {
-		add("target", target.URL)
-	}
-	if f.Method != "" && f.Method != http.MethodGet {
-		add("method", f.Method)
-	}
-	for _, header := range f.Headers {
-		add("header", header)
-	}
-	if f.Body != "" {
-		add("body", f.Body)
-	}
-	add("shape", p.Shape.String())
-	add("duration", p.Duration.String())
-	if p.Keys.Count > 0 {
-		add("keys", fmt.Sprint(p.Keys.Count))
-		if p.Keys.Spread != "" {
-			add("key-spread", p.Keys.Spread)
-		}
-		if p.Keys.Via != "" {
-			add("key-via", p.Keys.Via)
-		}
-	}
-	if p.Limit != nil {
-		add("limit", p.Limit.String())
-	}
-	add("name", p.Name)
-	text := strings.Join(words, " ")
-	if ramp > 0 {
-		text += " # its first " + ramp.String() + " were a ramp from 0"
-	}
-	return text
-}
-
-// rateOf reads a rate as the form has it: "200", "200/s", "10/m".
-func rateOf(text string) (float64, error) {
-	rate, err := limit.ParseRate(text)
-	return rate.PerSecond(), err
 }

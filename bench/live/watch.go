@@ -227,10 +227,10 @@ func parseMetrics(text string) metricsText {
 		name, labels, _ := strings.Cut(series, "{")
 		switch name {
 		case "weir_decisions_total":
-			switch outcome := label(labels, "outcome"); {
-			case outcome == "allowed":
+			switch label(labels, "outcome") {
+			case "allowed":
 				seen.allowed += int64(value)
-			case outcome == "denied":
+			case "denied":
 				seen.denied += int64(value)
 			default:
 				seen.errors += int64(value)

@@ -1,5 +1,5 @@
 // Attack: the form while nothing runs; else what runs, or has just ended.
-import { el, fill, say, set, choice, tile, chip } from "./dom.js";
+import { el, fill, say, choice, tile } from "./dom.js";
 import { number, rate, duration, span, count } from "./format.js";
 import { chart, line, area, dashed, fromZero, decades, stack } from "./chart.js";
 import { store, on, recent, command } from "./store.js";
@@ -55,7 +55,7 @@ export function attackPart(root) {
     const l = total?.latency.admitted;
     tiles.p50.show(duration(l?.p50_ns));
     tiles.p99.show(l && l.count >= 100 ? duration(l.p99_ns) : "–", l ? `max ${duration(l.max_ns)}` : "");
-    tiles.sent.show(count(counts.sent), `of ${count(counts.planned)} planned`);
+    tiles.sent.show(count(counts.sent), `of ${count(counts.planned)}`);
     tiles.behind.show(`${count(counts.late)}, ${count(counts.dropped)}`);
     tiles.behind.node.classList.toggle("warn", counts.dropped > 0 || counts.late > 0.01 * counts.sent);
   }
@@ -139,7 +139,7 @@ function controls() {
 const seconds = (x) => (x < 120 ? `${Number(x.toFixed(2))} s` : span(x));
 
 function makePlots() {
-  const part = (i, below) => (u, v, s, at) => (at == null ? "" : rate(u.data[i][at] - (below ? u.data[below][at] : 0)));
+  const part = (i, below) => (u, v, s, at) => rate(u.data[i][at] - (below ? u.data[below][at] : 0));
   const common = { x: seconds, sync: "attack", empty: "Waiting for the first answers…" };
   return {
     outcomes: chart({
@@ -149,7 +149,7 @@ function makePlots() {
     }),
     latency: chart({
       ...common, name: "latency", title: "Latency", about: "planned to done, log scale", y: duration, yScale: { distr: 3, range: decades },
-      series: [line("admitted p50", "admitted"), line("p99", "admitted", { dash: [3, 3], width: 1.25 }), line("throttled p50", "throttled"), line("p99", "throttled", { dash: [3, 3], width: 1.25 }), line("failed p50", "failed", { points: { show: true, size: 3 } })],
+      series: [line("admitted p50", "admitted"), line("admitted p99", "admitted", { dash: [3, 3], width: 1.25 }), line("throttled p50", "throttled"), line("throttled p99", "throttled", { dash: [3, 3], width: 1.25 }), line("failed p50", "failed", { points: { show: true, size: 3 } })],
     }),
     lag: chart({
       ...common, name: "lag", title: "Send lag", about: "how late weir itself was", y: duration, yScale: { range: fromZero(1e6) },

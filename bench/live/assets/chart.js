@@ -52,7 +52,11 @@ export function chart(options) {
     empty.hidden = any;
     box.hidden = !any;
     if (!any || !node.isConnected || box.clientWidth === 0) return;
-    if (!self.plot) { self.plot = new uPlot(settings(options, box), data, box); return; }
+    if (!self.plot) {
+      self.plot = new uPlot(settings(options, box), data, box);
+      if (performance.getEntriesByName("first-plot").length === 0) performance.mark("first-plot");
+      return;
+    }
     if (self.plot.width !== box.clientWidth) self.plot.setSize({ width: box.clientWidth, height });
     self.plot.setData(data);
   }
@@ -78,14 +82,14 @@ function settings(options, box) {
   const series = options.series.map((s) => ({
     ...s, stroke: color(s.ink), fill: s.shade ? faded(s.ink, s.shade) : undefined,
     paths: s.stairs ? uPlot.paths.stepped({ align: 1 }) : undefined,
-    value: s.value || ((u, v) => options.y(v)),
+    value: latest(s.value || ((u, v) => options.y(v))),
   }));
   const common = { stroke: color("soft"), font: "12px system-ui, sans-serif", ticks: { show: false } };
   const round = (u, at) => at.map((v) => (u.scales.y.distr !== 3 || Number.isInteger(Number(Math.log10(v).toFixed(9))) ? v : null));
   const text = (f) => (u, at) => at.map((v) => (v == null ? "" : f(v)));
   return {
     width: box.clientWidth, height, padding: [10, 14, 0, 0],
-    series: [{ label: "", value: (u, v) => (v == null ? "" : options.x(v)) }, ...series],
+    series: [{ label: "", value: latest((u, v) => (v == null ? "" : options.x(v))) }, ...series],
     bands: options.bands || [],
     hooks: options.hooks || {},
     scales: { x: { time: false, ...(options.xScale || {}) }, y: options.yScale || { range: fromZero() } },
@@ -95,6 +99,14 @@ function settings(options, box) {
     ],
     cursor: { points: { size: 6 }, y: false, drag: { x: false, y: false }, sync: options.sync ? { key: options.sync, setSeries: false } : undefined },
     legend: { markers: { width: 2, stroke: (u, i) => u.series[i]._stroke || ink(u, i), fill: (u, i) => (u.series[i].dash ? null : ink(u, i)), dash: (u, i) => (u.series[i].dash ? "dashed" : "solid") } },
+  };
+}
+
+// latest shows the newest value while no cursor points at another.
+function latest(text) {
+  return (u, v, series, at) => {
+    const i = at ?? u.data[0].length - 1;
+    return text(u, at == null ? u.data[series][i] : v, series, i);
   };
 }
 

@@ -46,7 +46,7 @@ const outcome = (p, name) => p.outcomes.find((o) => o.name === name);
 
 function table(a, b) {
   const rows = [];
-  const add = (label, text, x, y, better) => rows.push([label, text, x, y, better]);
+  const add = (label, text, x, y) => rows.push([label, text, x, y]);
   add("Requests", count, a.records, b.records);
   for (const name of ["admitted", "throttled", "failed"]) add(name[0].toUpperCase() + name.slice(1), count, outcome(a, name).count, outcome(b, name).count);
   add("Admitted per second", rate, outcome(a, "admitted").count / (a.elapsed_ns / 1e9), outcome(b, "admitted").count / (b.elapsed_ns / 1e9));
@@ -54,7 +54,7 @@ function table(a, b) {
     const [x, y] = [outcome(a, name).latency, outcome(b, name).latency];
     if (x.count === 0 && y.count === 0) continue;
     for (const [q, key, least] of [["p50", "p50_ns", 1], ["p95", "p95_ns", 20], ["p99", "p99_ns", 100], ["p99.9", "p999_ns", 1000], ["max", "max_ns", 1]]) {
-      add(`${q} ${name}`, duration, x.count >= least ? x[key] : null, y.count >= least ? y[key] : null, true);
+      add(`${q} ${name}`, duration, x.count >= least ? x[key] : null, y.count >= least ? y[key] : null);
     }
   }
   add("Send lag p99", duration, a.send_lag.p99_ns, b.send_lag.p99_ns);
@@ -68,7 +68,7 @@ function change(x, y) {
   if (x === y) return "the same";
   if (x === 0) return "new";
   const part = (y - x) / x;
-  if (Math.abs(part) >= 1) return `× ${number(y / x)}`;
+  if (part >= 1) return `× ${number(y / x)}`;
   return `${part > 0 ? "+" : "−"}${number(Math.abs(100 * part))}%`;
 }
 

@@ -35,7 +35,7 @@ export function startForm() {
   const fresh = el("input", { type: "checkbox", id: "f-fresh" });
   const go = el("button", { type: "submit", class: "go" }, "Start attack");
   const aside = el("p", { class: "small" });
-  const load = el("div", { class: "load" }, el("span", { class: "legend" }, "Load"), kinds.node, rate, users, shape, shapes, ramp, time);
+  const load = el("div", { class: "load" }, el("div", { class: "kinds" }, el("span", { class: "legend" }, "Load"), kinds.node), rate, users, shape, shapes, ramp, time);
 
   const form = el("form", { class: "start", novalidate: true, onsubmit: start, oninput: preview },
     el("div", { class: "bar" }, el("h1", {}, "Start an attack")),

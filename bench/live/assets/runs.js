@@ -50,7 +50,7 @@ export function runsPart(root) {
     return el("tr", { "data-run": r.name, title: r.sentence || (r.notes || []).join("; ") },
       el("td", {}, box), el("td", {}, chip(r.ended ? r.verdict : "running")),
       el("td", { class: "run" }, el("a", { href: report, target: "_blank", rel: "noopener" }, r.suite), el("span", { title: r.started }, since(r.started))),
-      el("td", { class: "what" }, r.plans > 1 ? `${count(r.plans)} plans` : r.load || "–"), el("td", { class: "spark" }, el("span", { class: "small" }, "…")),
+      el("td", { class: "what" }, r.plans > 1 ? `${count(r.plans)} plans` : r.load || "–", el("span", {}, r.sentence.replace(/^(holds|broken|inconclusive): /, ""))), el("td", { class: "spark" }, el("span", { class: "small" }, "…")),
       el("td", { class: "n" }, count(r.requests)), el("td", { class: "n" }, r.ended ? span(r.seconds) : "running"), el("td", { class: "n" }, el("a", { href: report, target: "_blank", rel: "noopener" }, "report")));
   }
 

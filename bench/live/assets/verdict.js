@@ -31,7 +31,7 @@ export function verdictCard() {
     gauge.classList.toggle("over", v.margin < 0);
     gauge.setAttribute("aria-label", `${number(v.percent)} percent of what the limit allows`);
     say(margin, v.margin >= 0
-      ? `Fullest window: ${count(v.tokens)} tokens in ${span(v.seconds)} where ${number(v.bound)} are allowed. Margin ${number(v.margin)}.`
+      ? `Fullest window: ${count(v.tokens)} tokens in ${span(v.seconds)} where ${number(v.bound)} are allowed. Margin ${v.margin < 0.01 ? "below 0.01" : number(v.margin)} tokens: ${v.margin < 1 ? "the limit is used to the full" : "so much more would have fitted"}.`
       : `Fullest window: ${count(v.tokens)} tokens in ${span(v.seconds)} where ${number(v.bound)} are allowed: ${number(-v.margin)} too many.`);
     say(small, v.final ? `By all ${count(v.records)} records, limit ${v.limit}${v.key ? `, fullest for key ${v.key}` : ""}.`
       : `Limit ${v.limit}. Proved from the latest ${count(v.records)} records; the whole run is judged at its end.`);

@@ -55,7 +55,7 @@ function panel(index) {
   const rates = chart({
     name: "watch-rates", title: "Allowed and blocked", about: "per second, stacked", x: clock, y: rate, sync,
     series: [
-      area("blocked", "throttled", { stairs: true, value: (u, v, s, i) => rate(i == null ? null : u.data[1][i] - u.data[2][i]) }),
+      area("blocked", "throttled", { stairs: true, value: (u, v, s, i) => rate(u.data[1][i] - u.data[2][i]) }),
       area("allowed", "admitted", { stairs: true }), dashed("refill", "ink"),
     ],
     bands: [{ series: [1, 2] }], empty: "No request in this window.",
@@ -102,8 +102,8 @@ function panel(index) {
 function tileValues(tiles, w, seconds) {
   const sum = w.windows.find((x) => x.seconds === seconds) || { allowed: 0, blocked: 0, count: 0 };
   const known = Math.max(1, Math.min(seconds, (w.columns.ts || []).length - 1));
-  tiles.allowed.show(rate(sum.allowed / known), `${count(sum.allowed)} in the window`);
-  tiles.blocked.show(rate(sum.blocked / known), `${count(sum.blocked)} in the window`);
+  tiles.allowed.show(rate(sum.allowed / known), `${count(sum.allowed)} requests`);
+  tiles.blocked.show(rate(sum.blocked / known), `${count(sum.blocked)} requests`);
   tiles.share.show(share(sum.blocked / (sum.allowed + sum.blocked)));
   const left = (w.columns.tokens || []).findLast((x) => x != null);
   tiles.tokens.show(left == null ? "–" : number(left), w.status.capacity ? `of ${count(w.status.capacity)}` : "");
