@@ -125,6 +125,21 @@ func TestTablesAreBounded(t *testing.T) {
 	}
 }
 
+func TestTheJudgeLooksAtTheLatest(t *testing.T) {
+	t.Parallel()
+	m := newMeter(0, noLoad)
+	for at := time.Duration(0); at < 20*judgeSpan; at += 10 * time.Millisecond {
+		m.add([]record.Record{answer(at, time.Millisecond, record.Admitted)})
+		if len(m.recent) > 2*judgeRecords {
+			t.Fatalf("%d records are kept", len(m.recent))
+		}
+	}
+	latest := m.latest()
+	if first := latest[0].Done; first < int64(19*judgeSpan)-int64(time.Second) || len(latest) < 2900 || cap(m.recent) > 40_000 {
+		t.Errorf("the judge gets %d records from %s on, of %d kept; want those of the last %s", len(latest), time.Duration(first), cap(m.recent), judgeSpan)
+	}
+}
+
 // A limiter that gives twice its capacity is found while the attack runs, and
 // stays found.
 func TestRunningVerdict(t *testing.T) {

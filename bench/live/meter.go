@@ -62,11 +62,27 @@ func (m *meter) add(batch []record.Record) {
 		}
 		m.last = max(m.last, r.Done)
 	}
-	if len(m.recent)+len(batch) > 2*judgeRecords {
-		kept := m.recent[max(0, len(m.recent)-judgeRecords):]
-		m.recent = m.recent[:copy(m.recent, kept)]
-	}
+	m.forget(len(batch))
 	m.recent = append(m.recent, batch...)
+}
+
+// forget makes room for n records by dropping those that the judge will not look
+// at any more, many at a time. The lock is held.
+func (m *meter) forget(n int) {
+	const few = 8192
+	full := len(m.recent)+n > 2*judgeRecords
+	if old := len(m.recent) > few && m.recent[0].Done < m.last-2*int64(judgeSpan); full || old {
+		m.recent = m.recent[:copy(m.recent, m.recent[m.judged():])]
+	}
+}
+
+// judged is where the records begin that the judge looks at. The lock is held.
+func (m *meter) judged() int {
+	from := max(0, len(m.recent)-judgeRecords)
+	for from < len(m.recent) && m.recent[from].Done < m.last-int64(judgeSpan) {
+		from++
+	}
+	return from
 }
 
 // A line is one row of the statistics table while it grows.
@@ -262,11 +278,7 @@ func (m *meter) tables(now int64) Tables {
 func (m *meter) latest() []record.Record {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	from := max(0, len(m.recent)-judgeRecords)
-	for from < len(m.recent) && m.recent[from].Done < m.last-int64(judgeSpan) {
-		from++
-	}
-	return slices.Clone(m.recent[from:])
+	return slices.Clone(m.recent[m.judged():])
 }
 
 // measure reads all records of a plan into a meter. Each row of the history is
