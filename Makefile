@@ -34,6 +34,12 @@ bench-load: build-all ## weir against the load generators installed here, in one
 bench-peers: $(TOOLS)/benchstat | results ## other people's limiters beside ours over one Redis: speed, and was the limit kept (3 minutes)
 	scripts/bench-peers.sh $(ARGS)
 
+faults: build ## break Redis, the API and weir itself on purpose, and show what happens (6 minutes): make faults ARGS='--only redis-killed'
+	bin/weir faults $(ARGS)
+
+soak: build ## 5,000/s for FOR=10m: heap, goroutines and file descriptors end where they began
+	bin/weir faults --only soak --soak $(or $(FOR),10m) $(ARGS)
+
 league: bin/weir-api bench/peers/node/node_modules | results ## other people's limiters behind HTTP servers, attacked and judged (3 minutes)
 	cd bench/peers && go run ./league -api ../../bin/weir-api -out ../../results/league-$(COMMIT) $(ARGS)
 
@@ -133,4 +139,4 @@ $(TOOLS)/gotestsum:
 $(TOOLS)/benchstat:
 	GOBIN=$(CURDIR)/$(TOOLS) go install golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
-.PHONY: help live bench test bench-go bench-load bench-peers league k6 report api redis-up redis-down build build-all setup check fmt fmt-check lint lint-new vet tidy-check race test-short test-modules fuzz hooks clean
+.PHONY: help live bench test bench-go bench-load bench-peers faults soak league k6 report api redis-up redis-down build build-all setup check fmt fmt-check lint lint-new vet tidy-check race test-short test-modules fuzz hooks clean

@@ -8,7 +8,7 @@ import (
 )
 
 // What limits most rows: 2,000/s over 20 keys are twice what they may have.
-const overloaded = "50/s,capacity=100"
+const overloaded = "50/s,capacity=50"
 
 // ledger never refills and is never used up, so that it counts charges.
 const ledger = "0/s,capacity=1000000"
@@ -82,7 +82,7 @@ func slowRows() []Row {
 	counted := func(name, fault, must string, rig Rig, acts []Act, proofs ...Proof) Row {
 		rig.Limit = ledger
 		return Row{
-			Name: name, Fault: fault, Must: must, Rig: rig, Acts: acts,
+			Name: name, Fault: fault, Must: must, Stalls: true, Rig: rig, Acts: acts,
 			Proofs: append(proofs, statuses(200, 503), inTime(deadline), chargedOnce, flat, sane),
 		}
 	}
