@@ -272,6 +272,24 @@ func (c *checking) judge(r *record.Reader, opt judge.Options, keep func(*record.
 	return v, nil
 }
 
+// writeWaits writes by how much each promised wait was off, in both directions.
+func writeWaits(w io.Writer, verdicts []*judge.Verdict) {
+	for _, v := range verdicts {
+		if v.RetryAfter.Promises == 0 {
+			continue
+		}
+		fmt.Fprint(w, "\nRetry-After, promised against needed")
+		if len(verdicts) > 1 {
+			fmt.Fprintf(w, " (plan %s)", v.Plan)
+		}
+		fmt.Fprintln(w)
+		for _, bucket := range v.RetryAfter.Errors {
+			bar := strings.Repeat("▪", int(1+29*bucket.Count/v.RetryAfter.Promises))
+			fmt.Fprintf(w, "  %s\t%d\t%s\n", bucket, bucket.Count, bar)
+		}
+	}
+}
+
 // writeVerdicts writes for a person: the sentence that counts first.
 func writeVerdicts(w io.Writer, verdicts []*judge.Verdict, worst *judge.Verdict) error {
 	out := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -287,6 +305,7 @@ func writeVerdicts(w io.Writer, verdicts []*judge.Verdict, worst *judge.Verdict)
 	for _, line := range worst.Evidence() {
 		fmt.Fprintf(out, "%s\t%s\t%s\n", line.Check, line.Verdict, line.Text)
 	}
+	writeWaits(out, verdicts)
 	fmt.Fprintln(out)
 	for _, a := range worst.Assumptions {
 		fmt.Fprintln(out, "assumed:", a)

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"math"
+	"strconv"
 
 	"weir/api/limit"
 	"weir/bench/record"
@@ -165,6 +166,9 @@ func digits(x float64) float64 { return 1e-6 * max(1, math.Abs(x)) }
 
 func (f *findings) lie(h *history, i int, header string, said, want float64, why string) {
 	f.lied++
+	if short, err := strconv.ParseFloat(strconv.FormatFloat(said, 'g', -1, 32), 64); err == nil {
+		said = short // as it was printed
+	}
 	f.lies = appendSome(f.lies, Contradiction{
 		Key: f.key, SentNS: h.cols.sent[h.row[i]], Header: header, Said: said, Limit: want, Why: why,
 	})

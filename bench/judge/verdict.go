@@ -314,6 +314,9 @@ func (t *trial) assumptions() []string {
 		start, whole,
 		"a failed request may have been charged or not, at any time since it was sent",
 	}
+	if len(t.cols.names) == 1 && t.cols.names[0] == "" && !t.opt.Planned {
+		list = append(list, "all requests came from one client, as the records name none (a key header or key query tells them apart)")
+	}
 	if tick := t.opt.tick(); tick > 0 {
 		list = append(list, fmt.Sprintf("the limiter's clock stands still for at most %v", time.Duration(tick)))
 	}
@@ -332,22 +335,29 @@ func (t *trial) assumptions() []string {
 // conclude gives the verdict and its sentence.
 func (t *trial) conclude(v *Verdict) (verdict, sentence string) {
 	if accusations := t.accuse(v); len(accusations) > 0 {
-		return Broken, "broken: " + strings.Join(accusations, "; also ")
+		return Broken, "broken: " + strings.Join(accusations, "; also ") + v.Headers.aside()
 	}
 	if reason := t.doubt(v); reason != "" {
 		return Inconclusive, "inconclusive: " + reason
 	}
-	r, aside := v.Requests, ""
-	if v.Headers.Count > 0 {
-		first := v.Headers.Contradictions[0]
-		aside = fmt.Sprintf("; but headers speak of another limit (%s is %g, not %.6g)", first.Header, first.Said, first.Limit)
-	}
+	r, aside := v.Requests, v.Headers.aside()
 	if !v.LimitReached {
 		return Holds, fmt.Sprintf("holds below the limit: all %s requests of this load, which stays within %s, were admitted; it does not test the ceiling",
 			number(r.Admitted), v.Limit) + aside
 	}
 	return Holds, fmt.Sprintf("holds: %s admitted and %s throttled agree with %s; the fullest window came within %s of its bound",
 		number(r.Admitted), number(r.Throttled), v.Limit, tokens(v.OverAdmission.RoomTokens)) + aside
+}
+
+// aside says that the API speaks of another limit than it is held to, "" when it
+// does not.
+func (h *Headers) aside() string {
+	for _, c := range h.Contradictions {
+		if c.Why == OtherLimit {
+			return fmt.Sprintf("; but headers speak of another limit (%s is %s, not %s)", c.Header, figure(c.Said), figure(c.Limit))
+		}
+	}
+	return ""
 }
 
 // accuse lists what is proved, worst first.
@@ -379,8 +389,8 @@ func (t *trial) accuse(v *Verdict) (list []string) {
 	}
 	if h := &v.Headers; h.Verdict == Broken {
 		first := h.Contradictions[0]
-		list = append(list, fmt.Sprintf("headers contradict the limit %s (%s %s: %g where %.6g is the limit)",
-			times(h.Count, "time", "times"), first.Header, first.Why, first.Said, first.Limit))
+		list = append(list, fmt.Sprintf("headers contradict the limit %s (%s %s: %s where %s is the limit)",
+			times(h.Count, "time", "times"), first.Header, first.Why, figure(first.Said), figure(first.Limit)))
 	}
 	return list
 }

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -35,6 +36,14 @@ func tokens(n float64) string {
 		return "1 token"
 	}
 	return text + " tokens"
+}
+
+// figure writes a number of a header: six digits, but a Unix time in full.
+func figure(x float64) string {
+	if math.Abs(x) >= 1e6 {
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	}
+	return fmt.Sprintf("%.6g", x)
 }
 
 // seconds writes a length of time as a person says it: 3.2 s, 450 ms, 12 µs.

@@ -64,14 +64,23 @@ func (v *Verdict) Evidence() []Line {
 			number(over.Tokens), over.Bound, seconds(over.Window.Seconds), named(over.Key), over.Clock)
 	}
 	lines = append(lines,
-		Line{"wrongful throttling", w.Verdict, fmt.Sprintf("%s of %s throttled", number(w.Count), number(v.Requests.Throttled))},
-		Line{"Retry-After", r.Verdict, fmt.Sprintf("%s promised; %s too short, %s in vain, %s kept, %s later than needed by 1 s or more",
-			times(r.Promises, "wait", "waits"), number(r.TooEarly), number(r.InVain), number(r.Kept), number(r.TooLate))},
-		Line{"headers", h.Verdict, fmt.Sprintf("%s with quota headers, %s", times(h.Answers, "answer", "answers"), times(h.Count, "contradiction", "contradictions"))},
+		Line{"wrongful throttling", w.Verdict, "nothing was throttled"},
+		Line{"Retry-After", r.Verdict, "no answer promised a wait"},
+		Line{"headers", h.Verdict, "no answer said anything of a limit"},
 	)
+	if v.Requests.Throttled > 0 {
+		lines[1].Text = fmt.Sprintf("%s of %s throttled had their tokens there", number(w.Count), number(v.Requests.Throttled))
+	}
+	if r.Promises > 0 {
+		lines[2].Text = fmt.Sprintf("%s promised; %s too short, %s in vain, %s kept, %s later than needed by 1 s or more",
+			times(r.Promises, "wait", "waits"), number(r.TooEarly), number(r.InVain), number(r.Kept), number(r.TooLate))
+	}
+	if h.Answers > 0 {
+		lines[3].Text = fmt.Sprintf("%s with quota headers, %s", times(h.Answers, "answer", "answers"), times(h.Count, "contradiction", "contradictions"))
+	}
 	if h.Count > 0 {
 		first := h.Contradictions[0]
-		lines[3].Text += fmt.Sprintf(": %s %s (%g, not %.6g)", first.Header, first.Why, first.Said, first.Limit)
+		lines[3].Text += fmt.Sprintf(": %s %s (%s, not %s)", first.Header, first.Why, figure(first.Said), figure(first.Limit))
 	}
 	for _, reset := range h.Resets {
 		if len(reset.Fits) > 0 && reset.Answers > 0 {
@@ -82,8 +91,28 @@ func (v *Verdict) Evidence() []Line {
 	if i.Keys > 1 {
 		isolation = fmt.Sprintf("%s keys, %s of them wronged; Jain index %.4f over %s keys of equal demand", number(i.Keys), number(i.KeysWronged), i.Jain, number(i.Compared))
 	}
-	return append(lines,
-		Line{"isolation", i.Verdict, isolation},
-		Line{"generator", g.Verdict, fmt.Sprintf("%s planned, %s sent, %s dropped, %s over 1 ms late (at most %s)",
-			number(g.Planned), number(g.Sent), number(g.Dropped), number(g.Late), seconds(g.MostLag.Seconds()))})
+	generator := fmt.Sprintf("%s planned, %s sent, %s dropped", number(g.Planned), number(g.Sent), number(g.Dropped))
+	if g.Late > 0 {
+		generator += fmt.Sprintf(", %s over 1 ms late (at most %s)", number(g.Late), seconds(g.MostLag.Seconds()))
+	}
+	return append(lines, Line{"isolation", i.Verdict, isolation}, Line{"generator", g.Verdict, generator})
+}
+
+// String says how large the errors of a bucket are, in words.
+func (b ErrorBucket) String() string {
+	switch {
+	case b.From == nil:
+		return "more than " + seconds(-*b.To) + " too early"
+	case b.To == nil:
+		return "more than " + seconds(*b.From) + " too late"
+	case *b.To == 0:
+		return "up to " + seconds(-*b.From) + " too early"
+	case *b.To < 0:
+		return seconds(-*b.To) + " to " + seconds(-*b.From) + " too early"
+	case *b.From == 0:
+		return "right, or up to " + seconds(*b.To) + " late"
+	case *b.To <= 1:
+		return seconds(*b.From) + " to " + seconds(*b.To) + " late, as whole seconds are"
+	}
+	return seconds(*b.From) + " to " + seconds(*b.To) + " too late"
 }
