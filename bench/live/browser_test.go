@@ -174,7 +174,7 @@ func TestAttackFromThePage(t *testing.T) {
 	// Edit the rate: the plan is taken over, and the answers follow.
 	must(t, ctx, enter("#edit-value", "300/s"), click(".edit button"))
 	until(t, ctx, "the edit is told", `document.querySelector(".control .note")?.textContent.includes("300/s")`)
-	until(t, ctx, "300/s are offered", `document.querySelector(".tile dd").textContent === "300/s"`)
+	until(t, ctx, "300/s are offered", `document.querySelector("#attack .tile dd").textContent === "300/s"`)
 	until(t, ctx, "and answered, as far as this machine can", `Number(document.querySelector("tr.total td.rate").textContent.replace(/\/s|,/g, "")) > 150`)
 
 	// A reload, and a late joiner, see the whole run from its first second.

@@ -96,6 +96,7 @@ type Server struct {
 	handler http.Handler
 	stop    context.CancelFunc
 	done    sync.WaitGroup
+	once    sync.Once
 }
 
 // New checks the configuration and starts watching the APIs. Close ends that.
@@ -167,10 +168,12 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 }
 
 // Close stops the attack that runs, waits until its run is written, and ends
-// every stream of events.
+// every stream of events. It may be called more than once.
 func (s *Server) Close() {
-	s.session.close()
-	s.stop()
-	s.done.Wait()
-	s.hub.close()
+	s.once.Do(func() {
+		s.session.close()
+		s.stop()
+		s.done.Wait()
+		s.hub.close()
+	})
 }

@@ -64,7 +64,7 @@ func TestTheTargetDies(t *testing.T) {
 		t.Errorf("a closed loop is edited by %q, want its users", users)
 	}
 	must(t, ctx, enter("#edit-value", "7"), click(".edit button"))
-	until(t, ctx, "seven users are told", `document.querySelector(".tile dd").textContent === "7"`)
+	until(t, ctx, "seven users are told", `document.querySelector("#attack .tile dd").textContent === "7"`)
 	target.CloseClientConnections()
 	target.Close()
 	until(t, ctx, "failures are named", `document.querySelector("#failures td.n.failed") !== null && document.querySelector("#failures td.what").textContent.length > 5`)

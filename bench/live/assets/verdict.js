@@ -4,11 +4,11 @@ import { number, span, count } from "./format.js";
 import { store, on } from "./store.js";
 
 export function verdictCard() {
-  const head = el("h2", { id: "verdict" }), sentence = el("p", { class: "sentence" });
+  const head = el("h2", { id: "verdict", role: "status" }), sentence = el("p", { class: "sentence" });
   const gauge = el("div", { class: "gauge", role: "img" }, el("i"), el("b"));
   const margin = el("p", { class: "margin" }), small = el("p", { class: "small" });
   const evidence = el("details", {}, el("summary", {}, "What was judged"), el("table"));
-  const node = el("section", { class: "card judge", "aria-labelledby": "verdict", "aria-live": "polite" }, head, sentence, gauge, margin, small, evidence);
+  const node = el("section", { class: "card judge", "aria-labelledby": "verdict" }, head, sentence, gauge, margin, small, evidence);
 
   function show() {
     const s = store.state, v = store.verdict;
@@ -23,7 +23,8 @@ export function verdictCard() {
       say(small, "");
       return;
     }
-    fill(head, "Verdict ", chip(v.verdict === "so far" ? "holds so far" : v.verdict));
+    const word = v.verdict === "so far" ? "holds so far" : v.verdict;
+    if (head.textContent !== "Verdict " + word) fill(head, "Verdict ", chip(word));
     const text = v.sentence.replace(/^(holds|broken|inconclusive): /, "");
     say(sentence, text.charAt(0).toUpperCase() + text.slice(1) + (text.endsWith(".") ? "" : "."));
     const full = Math.min(v.percent / 125, 1);
