@@ -52,6 +52,9 @@ func TestRunReportsWhatHeld(t *testing.T) {
 		if err != nil || n.total == 0 || n.total != a.Counts.Sent {
 			t.Errorf("plan %s: %d records (%v), want the %d that were sent", a.Plan.Name, n.total, err, a.Counts.Sent)
 		}
+		if embedded := strings.Contains(m.Store.Kind, "miniredis"); embedded != (a.Redis == nil) {
+			t.Errorf("plan %s: Redis cost %+v on %s, want one where the store keeps account", a.Plan.Name, a.Redis, m.Store.Kind)
+		}
 		if a.API["BUCKET_PREFIX"] == "" || a.API["TB_RATE"] != "100/s" {
 			t.Errorf("plan %s: API settings %v, want the limit and buckets of its own", a.Plan.Name, a.API)
 		}

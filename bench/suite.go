@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	"weir/bench/attack"
@@ -69,13 +70,14 @@ func (s *suite) attack(ctx context.Context, st *stack.Stack, i int) error {
 	bar := progress.Start(s.stderr, s.title(i)+s.left(i), p.Duration.Milliseconds())
 	var done run.Attack
 	var err error
+	spent := s.startAccount(ctx, st)
 	if entry.Scenario == "" {
 		done, err = offerInto(ctx, s.folder, &p, attack.Config{}, bar)
 	} else {
 		done, err = s.offerByK6(ctx, entry, &p, bases[0], bar)
 	}
 	bar.Done()
-	done.API = settings
+	done.API, done.Redis = settings, spent()
 	if err := errors.Join(err, s.folder.PutAttack(done)); err != nil {
 		return err
 	}
@@ -85,6 +87,35 @@ func (s *suite) attack(ctx context.Context, st *stack.Stack, i int) error {
 	}
 	fmt.Fprintf(s.stderr, "%s: %d admitted, %d throttled, %d failed\n", s.title(i), n.outcomes[record.Admitted], n.outcomes[record.Throttled], n.outcomes[record.Failed])
 	return nil
+}
+
+// startAccount begins to count what EVALSHA costs Redis, and returns what says how
+// much it was; nil when the store does not tell.
+func (s *suite) startAccount(ctx context.Context, st *stack.Stack) (spent func() *run.CommandCost) {
+	none := func() *run.CommandCost { return nil }
+	if strings.Contains(st.Store().Kind, "miniredis") {
+		return none
+	}
+	ctx = context.WithoutCancel(ctx) // a run that was stopped is reported too
+	read := func() (stack.CommandStats, error) {
+		ctx, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		return stack.ReadCommandStats(ctx, st.RedisURL(), "evalsha")
+	}
+	before, err := read()
+	if err != nil {
+		fmt.Fprintf(s.stderr, "weir: what Redis spends is not known: %v\n", err)
+		return none
+	}
+	return func() *run.CommandCost {
+		after, err := read()
+		if err != nil {
+			fmt.Fprintf(s.stderr, "weir: what Redis has spent is not known: %v\n", err)
+			return nil
+		}
+		cost := after.Since(before)
+		return &run.CommandCost{Calls: cost.Calls, UsecPerCall: cost.PerCall()}
+	}
 }
 
 // title says which plan this is, e.g. " 3/10 burst".

@@ -34,6 +34,7 @@ func newPlan(a *run.Attack, s *stats.Summary, verdict judge.Verdict) Plan {
 		Verdict:  verdict,
 		Sentence: sentence(verdict.Verdict, verdict.Sentence),
 		Counts:   a.Counts,
+		Redis:    a.Redis,
 		Records:  s.Count(),
 		SendLag:  quantiles(&s.SendLag),
 		KeyCount: s.Keys.Len(),

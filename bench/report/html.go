@@ -32,7 +32,7 @@ var pageTemplate = template.Must(template.New("report").Funcs(template.FuncMap{
 	"heading": heading, "class": func(verdict string) string { return strings.ReplaceAll(verdict, " ", "-") },
 	"notes": (*Report).notes, "facts": (*Report).facts, "aboutQuantiles": func() string { return aboutQuantiles },
 	"charts": charts, "evidence": (*Plan).evidenceTable, "accusations": (*Plan).accusations, "outcomes": (*Plan).outcomeTable,
-	"keys": (*Plan).keyTable, "targets": (*Plan).targetTable, "slower": (*Plan).slowerLines, "waits": (*Plan).waitTable,
+	"keys": (*Plan).keyTable, "targets": (*Plan).targetTable, "slower": (*Plan).slowerLines, "waits": (*Plan).waitTable, "redis": (*Plan).redisLine,
 	"failures": (*Plan).errorTable, "latency": Quantiles.text,
 }).Parse(pageText))
 

@@ -42,6 +42,9 @@ func (p *Plan) markdown(b *strings.Builder) {
 		fmt.Fprintf(b, "Ended early: %s\n\n", md(p.Error))
 	}
 	fmt.Fprintf(b, "Load: %s. Limit: %s.\n\n", md(p.Load), md(orNone(p.Limit)))
+	if line := p.redisLine(); line != "" {
+		fmt.Fprintf(b, "%s.\n\n", md(line))
+	}
 	if p.Records == 0 {
 		b.WriteString("No request was recorded.\n")
 		return

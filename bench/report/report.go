@@ -43,34 +43,35 @@ type Report struct {
 
 // A Plan is one attack.
 type Plan struct {
-	Name      string        `json:"name"`
-	Question  string        `json:"question"`
-	Engine    string        `json:"engine"`
-	Load      string        `json:"load"`              // e.g. "constant:500/s for 10 s, 1,000 keys (zipf)"
-	Limit     string        `json:"limit,omitempty"`   // e.g. "5/s,capacity=20"; "" when nothing was promised
-	Error     string        `json:"error,omitempty"`   // why it ended early
-	Damaged   []string      `json:"damaged,omitempty"` // records that could not be read
-	Elapsed   time.Duration `json:"elapsed_ns"`        // first request to last answer
-	Verdict   judge.Verdict `json:"verdict"`
-	Sentence  string        `json:"sentence"` // the verdict's, for a place that shows the verdict itself
-	Witness   *Witness      `json:"witness,omitempty"`
-	Counts    run.Counts    `json:"counts"`
-	Records   int64         `json:"records"`
-	Outcomes  []Outcome     `json:"outcomes"` // admitted, throttled, failed
-	SendLag   Quantiles     `json:"send_lag"`
-	Gaps      Gaps          `json:"gaps"`
-	KeyCount  int           `json:"key_count"`
-	Keys      []Key         `json:"keys"` // the busiest first; the last may stand for all others
-	Targets   []Target      `json:"targets"`
-	Slower    []Slower      `json:"slower,omitempty"`
-	Errors    []Error       `json:"errors"`
-	Waits     []Wait        `json:"retry_after"`
-	NoWait    int64         `json:"throttled_without_retry_after"`
-	PerSecond PerSecond     `json:"per_second"`
-	Admitted  *Cumulative   `json:"admitted_busiest_key,omitempty"` // against the limit of one key
-	Sum       *Cumulative   `json:"admitted_all_keys,omitempty"`    // against the limits of all keys; nil for one key
-	Latency   Latency       `json:"latency"`
-	Shares    Shares        `json:"percentiles"`
+	Name      string           `json:"name"`
+	Question  string           `json:"question"`
+	Engine    string           `json:"engine"`
+	Load      string           `json:"load"`              // e.g. "constant:500/s for 10 s, 1,000 keys (zipf)"
+	Limit     string           `json:"limit,omitempty"`   // e.g. "5/s,capacity=20"; "" when nothing was promised
+	Error     string           `json:"error,omitempty"`   // why it ended early
+	Damaged   []string         `json:"damaged,omitempty"` // records that could not be read
+	Elapsed   time.Duration    `json:"elapsed_ns"`        // first request to last answer
+	Verdict   judge.Verdict    `json:"verdict"`
+	Sentence  string           `json:"sentence"` // the verdict's, for a place that shows the verdict itself
+	Witness   *Witness         `json:"witness,omitempty"`
+	Counts    run.Counts       `json:"counts"`
+	Redis     *run.CommandCost `json:"redis,omitempty"` // nil where the store does not say
+	Records   int64            `json:"records"`
+	Outcomes  []Outcome        `json:"outcomes"` // admitted, throttled, failed
+	SendLag   Quantiles        `json:"send_lag"`
+	Gaps      Gaps             `json:"gaps"`
+	KeyCount  int              `json:"key_count"`
+	Keys      []Key            `json:"keys"` // the busiest first; the last may stand for all others
+	Targets   []Target         `json:"targets"`
+	Slower    []Slower         `json:"slower,omitempty"`
+	Errors    []Error          `json:"errors"`
+	Waits     []Wait           `json:"retry_after"`
+	NoWait    int64            `json:"throttled_without_retry_after"`
+	PerSecond PerSecond        `json:"per_second"`
+	Admitted  *Cumulative      `json:"admitted_busiest_key,omitempty"` // against the limit of one key
+	Sum       *Cumulative      `json:"admitted_all_keys,omitempty"`    // against the limits of all keys; nil for one key
+	Latency   Latency          `json:"latency"`
+	Shares    Shares           `json:"percentiles"`
 
 	samples []sample
 	started int64 // ns since the epoch

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"html"
 	"io"
 	"math"
@@ -263,6 +264,31 @@ func TestEmbeddedRedisIsSaidFirst(t *testing.T) {
 		said, table := strings.Index(text, "embedded miniredis, not a Redis server"), strings.Index(text, "planned")
 		if said < 0 || said > table {
 			t.Errorf("%s does not say before its numbers that Redis was embedded", format)
+		}
+	}
+}
+
+// What decisions cost Redis stands with the plan, in every format; where the store
+// does not say there is nothing about it.
+func TestRedisSaysWhatItSpent(t *testing.T) {
+	const about = "its own commandstats"
+	folder := newRun(t, overload(t))
+	for _, format := range []string{"text", "md", "html"} {
+		if text := render(t, write(t, folder), format); strings.Contains(text, about) {
+			t.Errorf("%s tells of commandstats that nobody has read", format)
+		}
+	}
+	a := folder.Manifest().Attacks[0]
+	a.Redis = &run.CommandCost{Calls: 4000, UsecPerCall: 5.1}
+	if err := folder.PutAttack(a); err != nil {
+		t.Fatal(err)
+	}
+	r := write(t, folder)
+	answered := float64(r.Plans[0].Outcomes[0].Count + r.Plans[0].Outcomes[1].Count)
+	want := fmt.Sprintf("Redis: 4,000 EVALSHA calls, 5.1 µs each by %s, %.3g requests answered for each call", about, answered/4000)
+	for _, format := range []string{"text", "md", "html"} {
+		if text := render(t, r, format); !strings.Contains(text, want) {
+			t.Errorf("%s does not say %q", format, want)
 		}
 	}
 }

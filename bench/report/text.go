@@ -26,6 +26,9 @@ func (r *Report) WriteText(w io.Writer) error {
 		if p.Error != "" {
 			fmt.Fprintf(b, "\n%s ended early: %s\n", p.Name, p.Error)
 		}
+		if line := p.redisLine(); line != "" {
+			fmt.Fprintf(b, "\n%s: %s\n", p.Name, line)
+		}
 		for j, line := range p.slowerLines() {
 			if j == 0 {
 				b.WriteByte('\n')
@@ -119,6 +122,23 @@ func (p *Plan) slowerLines() []string {
 			plural(int64(s.Steps), "step"), duration(s.Low), duration(s.High)))
 	}
 	return lines
+}
+
+// redisLine says what the plan cost Redis; "" where that is not known.
+func (p *Plan) redisLine() string {
+	cost := p.Redis
+	if cost == nil {
+		return ""
+	}
+	line := "Redis: " + plural(cost.Calls, "EVALSHA call")
+	if cost.Calls == 0 {
+		return line
+	}
+	line += fmt.Sprintf(", %s µs each by its own commandstats", number(cost.UsecPerCall))
+	if answered := p.Outcomes[0].Count + p.Outcomes[1].Count; answered > 0 {
+		line += fmt.Sprintf(", %s requests answered for each call", number(float64(answered)/float64(cost.Calls)))
+	}
+	return line
 }
 
 func longer(s Slower) string {

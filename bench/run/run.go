@@ -59,10 +59,18 @@ type Attack struct {
 	Started time.Time         `json:"started"`       // planned instants count from here
 	Ended   time.Time         `json:"ended"`
 	Counts  Counts            `json:"counts"`
+	Redis   *CommandCost      `json:"redis,omitempty"` // what decisions cost the store; nil where it does not say
 	Error   string            `json:"error,omitempty"` // why it ended early
 	// Granularity is the step of the clock behind an imported recording: an
 	// instant t may have been anything in [t, t + Granularity).
 	Granularity time.Duration `json:"granularity_ns,omitempty"`
+}
+
+// A CommandCost is what EVALSHA has cost Redis during an attack, by its own
+// account (INFO commandstats): also what others asked of the same Redis then.
+type CommandCost struct {
+	Calls       int64   `json:"calls"`
+	UsecPerCall float64 `json:"usec_per_call"` // of the server's one thread; 0 without calls
 }
 
 // Counts keep what was planned, sent and done apart.
