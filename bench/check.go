@@ -54,7 +54,7 @@ What is proved, for each key alone:
 
 A correct limiter is never accused, whatever the latencies. For that, the limiter's clock may stand still for --tick
 and differ in speed by --drift, and a failed request may have been charged or not. Over-admission by less than one
-request can pass unseen when requests overlap; where answers carry X-RateLimit-Decided-At nothing passes unseen.
+request can pass unseen when requests overlap; where answers carry X-RateLimit-Decided-At and --fresh is true, nothing does.
 
 A load that never passed the limit proves little: it is inconclusive, unless a plan of weir asked for it.
 

@@ -44,8 +44,9 @@
 // # Sharp mode (sharp.go)
 //
 // Where answers carry the limiter's own decision time, every interval collapses
-// to a point in the limiter's clock. The same code then is an exact replay, and
-// there is nothing left to miss. Interval mode is judged all the same: a limiter
+// to a point in the limiter's clock. The same code then is an exact replay; what is
+// left to miss is the order within a microsecond, and what the level at the start or
+// a failed request leaves open. Interval mode is judged all the same: a limiter
 // whose clock runs wild is only caught by ours.
 //
 // # What the judge allows for
@@ -146,7 +147,7 @@ func (o *Options) drift() int64 {
 }
 
 // A Judge collects records and then judges them. It keeps about 30 bytes a
-// record, 50 where answers carry quota headers. It is for one goroutine.
+// record, 50 where answers carry quota headers, 66 where those tell resets. It is for one goroutine.
 type Judge struct {
 	opt     Options
 	cols    columns

@@ -221,7 +221,7 @@ func (w *resetWatch) misses(m, i int, said float64, wait span) (shift int64, bac
 			return narrow.to - narrow.from, false
 		}
 		*known = narrow
-		begin, end = begin+known.from, end+known.to
+		end += known.to
 	} else if over := a.from - begin - wait.to; over > 0 {
 		return -over, false
 	} else if short := end + wait.from - a.to; short > 0 {

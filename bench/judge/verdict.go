@@ -136,7 +136,8 @@ type RetryAfter struct {
 	TooLate  int64  `json:"too_late"`  // a second or more longer than needed; no accusation
 	Kept     int64  `json:"kept"`      // waited as told, and admitted
 	// Errors is a histogram of promised − needed wait in seconds, as far as it is
-	// proved: exact in sharp mode, else the least error that must be there.
+	// proved: in sharp mode exact but for the time that answers took, else the least
+	// error that must be there.
 	Errors          []ErrorBucket   `json:"errors"`
 	EarliestSeconds float64         `json:"earliest_seconds"` // 0 or less
 	LatestSeconds   float64         `json:"latest_seconds"`   // 0 or more
