@@ -43,7 +43,11 @@ func killedRows() []Row {
 		}
 	}
 	persistent := []string{"--appendonly", "yes", "--appendfsync", "everysec"}
+	remembered := row("redis-killed-remembered", "empty; policy closed; buckets that were known to be empty, and are for 10 s more", "429 while a bucket is known to be empty, for 1 s at most, and 503; the breaker opens once",
+		Rig{}, retryAfter, statuses(200, 429, 503), excessAtMost(1), forgotten)
+	remembered.Rig.Limit = "6/m,capacity=10"
 	return []Row{
+		remembered,
 		row("redis-killed-closed", "empty; policy closed", "503 + Retry-After meanwhile; at most one capacity extra per key",
 			Rig{APIs: 2}, only503("kill", "restart"), retryAfter, statuses(200, 429, 503), excessAtMost(1), inTime(250*time.Millisecond)),
 		row("redis-killed-persistent", "with its append-only file; policy closed", "503 meanwhile; nothing extra: what was charged is still known",
@@ -126,4 +130,11 @@ func lostOnce(s *Scene) Finding {
 		}
 	}
 	return found(s.proxy.Lost() > 100 && failed > 100, "answers were lost", "%d answers of Redis, %d requests failed by it", s.proxy.Lost(), failed)
+}
+
+// forgotten wants nobody to be refused from memory once it is older than a second.
+func forgotten(s *Scene) Finding {
+	from := s.ended("kill").Add(time.Second + slack)
+	seen := s.statusesWithin(from, s.began("restart"))
+	return found(len(seen) == 1 && seen[http.StatusServiceUnavailable] > 0, "a second after Redis died nobody is throttled from memory", "%s", tally(seen))
 }

@@ -129,11 +129,37 @@ func (g *Guard) ask(ctx context.Context, key string, cost int64) (limit.Decision
 	}
 	timed, cancel := context.WithTimeout(ctx, g.config.Deadline)
 	defer cancel()
-	decision, err := g.limiter.Take(timed, key, cost)
+	take := g.limiter.Take
+	if g.breaker.Away() {
+		take = g.probe
+	}
+	decision, err := take(timed, key, cost)
 	if err != nil && timed.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("no answer within %s: %w", g.config.Deadline, err)
 	}
 	return decision, err
+}
+
+// probe is a take that returns at ctx's end whatever the limiter does. A probe
+// often is the first on a new connection to a backend that is half there, and one
+// to a stopped Redis was seen to wait until it went on: 2 s where 250 ms were set.
+// There is one probe in a cooldown; the others save the goroutine.
+func (g *Guard) probe(ctx context.Context, key string, cost int64) (limit.Decision, error) {
+	type answer struct {
+		decision limit.Decision
+		err      error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		decision, err := g.limiter.Take(ctx, key, cost)
+		answered <- answer{decision, err}
+	}()
+	select {
+	case a := <-answered:
+		return a.decision, a.err
+	case <-ctx.Done():
+		return limit.Decision{}, fmt.Errorf("probe: %w", ctx.Err())
+	}
 }
 
 // away answers by the policy.

@@ -374,3 +374,36 @@ func TestEachReasonIsLoggedOnce(t *testing.T) {
 		}
 	})
 }
+
+// deaf is a backend that fails, and then hears no deadline.
+type deaf struct {
+	fickle
+	hangs time.Duration
+}
+
+func (d *deaf) Take(ctx context.Context, key string, cost int64) (limit.Decision, error) {
+	time.Sleep(d.hangs)
+	return d.fickle.Take(ctx, key, cost)
+}
+
+// A probe keeps the deadline also where the backend does not.
+func TestProbeKeepsTheDeadline(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		breaker := guard.NewBreaker(guard.BreakerConfig{Failures: 1, Cooldown: time.Second})
+		d := &deaf{fickle: fickle{errDown}}
+		g := guard.New(d, breaker, guard.Config{Deadline: 250 * time.Millisecond})
+		g.Take(t.Context(), "alice", 1)
+		time.Sleep(time.Second)
+		d.hangs = time.Minute
+		started := time.Now()
+		answer := g.Take(t.Context(), "alice", 1)
+		if took := time.Since(started); took != 250*time.Millisecond || answer.Source != guard.ByClosed {
+			t.Errorf("probe took %s and answered %+v, want closed after the deadline of 250ms", took, answer)
+		}
+		if !errors.Is(answer.Err, context.DeadlineExceeded) {
+			t.Errorf("Err = %v, want the deadline's", answer.Err)
+		}
+		time.Sleep(time.Minute) // the backend has heard of it
+	})
+}
