@@ -84,9 +84,19 @@ type Config struct {
 	Local    limit.Limiter // decides under policy Local; see [Share]
 }
 
+// A Knower is a limiter that can decide some takes by what it knows, without its
+// backend and at once. A guard asks it first: such an answer is as good while the
+// backend is away, says nothing about the backend, and needs no deadline, which
+// would cost more than the answer.
+type Knower interface {
+	// TryLocal decides a take, or reports false and has changed nothing.
+	TryLocal(key string, cost int64) (limit.Decision, bool)
+}
+
 // A Guard is safe for concurrent use.
 type Guard struct {
 	limiter limit.Limiter
+	knower  Knower // the same; nil when it is none
 	breaker *Breaker
 	config  Config
 }
@@ -96,7 +106,8 @@ func New(limiter limit.Limiter, breaker *Breaker, config Config) *Guard {
 	if config.Policy == Local && config.Local == nil {
 		panic("guard: policy local without a local limiter")
 	}
-	return &Guard{limiter, breaker, config}
+	knower, _ := limiter.(Knower)
+	return &Guard{limiter, knower, breaker, config}
 }
 
 // Limit returns the promise of the guarded limiter.
@@ -105,6 +116,11 @@ func (g *Guard) Limit() limit.Limit { return g.limiter.Limit() }
 // Take asks the backend for cost tokens of key, at least 1, and always answers:
 // within the deadline, at once while the breaker is open.
 func (g *Guard) Take(ctx context.Context, key string, cost int64) Answer {
+	if g.knower != nil {
+		if decision, known := g.knower.TryLocal(key, cost); known {
+			return Answer{Decision: decision}
+		}
+	}
 	if !g.breaker.admit() {
 		return g.away(ctx, key, cost, ErrAway)
 	}

@@ -215,6 +215,16 @@ func (r *Limiter) Take(ctx context.Context, key string, cost int64) (limit.Decis
 	return r.ask(ctx, key, cost)
 }
 
+// TryLocal decides a take by what Redis has said, where that is enough: exactly as
+// Take would, without a context, and it allocates nothing. Otherwise it reports
+// false.
+func (r *Limiter) TryLocal(key string, cost int64) (limit.Decision, bool) {
+	if r.memory == nil || r.leases != nil { // a lease is spent first
+		return limit.Decision{}, false
+	}
+	return r.memory.take(key, cost, r.clock())
+}
+
 // ask has a take decided without regard to leases. A negative cost gives back.
 func (r *Limiter) ask(ctx context.Context, key string, cost int64) (limit.Decision, error) {
 	resets := uint64(0)
