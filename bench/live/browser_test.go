@@ -242,26 +242,7 @@ func checkNumbers(t *testing.T, ctx context.Context, s *stage) string {
 			onDisk[batch[i].Outcome]++
 		}
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.api+"/metrics", http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	request.Header.Set("Accept", "application/json")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	var metrics struct {
-		Points []struct{ Allowed, Blocked int64 }
-	}
-	if err := json.NewDecoder(response.Body).Decode(&metrics); err != nil {
-		t.Fatal(err)
-	}
-	allowed, blocked := int64(0), int64(0)
-	for _, p := range metrics.Points {
-		allowed, blocked = allowed+p.Allowed, blocked+p.Blocked
-	}
+	allowed, blocked, undecided := countedByAPI(t, s)
 	shown := func(column string) string { return js[string](t, ctx, cell(column)) }
 	for _, row := range []struct {
 		column       string
@@ -269,7 +250,7 @@ func checkNumbers(t *testing.T, ctx context.Context, s *stage) string {
 	}{
 		{"admitted", onDisk[record.Admitted], allowed},
 		{"throttled", onDisk[record.Throttled], blocked},
-		{"failed", onDisk[record.Failed], 0},
+		{"failed", onDisk[record.Failed], undecided},
 	} {
 		if want := strconv.FormatInt(row.disk, 10); shown(row.column) != want || row.disk != row.theAPI {
 			t.Errorf("%s: the page shows %s, on disk are %d, the API counted %d", row.column, shown(row.column), row.disk, row.theAPI)
@@ -279,6 +260,36 @@ func checkNumbers(t *testing.T, ctx context.Context, s *stage) string {
 		t.Errorf("on disk are %v, want some of both", onDisk)
 	}
 	return folders[0].Name()
+}
+
+// countedByAPI reads both forms of the API's /metrics: what it admitted and
+// throttled second by second, and what it could not decide, which it answers 503.
+func countedByAPI(t *testing.T, s *stage) (allowed, blocked, undecided int64) {
+	t.Helper()
+	var metrics struct {
+		Points []struct{ Allowed, Blocked int64 }
+	}
+	_, text, _ := ask(t, http.MethodGet, s.api+"/metrics", "", "Accept", contentJSON)
+	if err := json.Unmarshal([]byte(text), &metrics); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range metrics.Points {
+		allowed, blocked = allowed+p.Allowed, blocked+p.Blocked
+	}
+	_, text, _ = ask(t, http.MethodGet, s.api+"/metrics", "", "Accept", "text/plain")
+	for line := range strings.Lines(text) {
+		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		for _, outcome := range []string{"error_closed", "abandoned"} {
+			if series == `weir_decisions_total{outcome="`+outcome+`",route="/items"}` {
+				n, err := strconv.ParseInt(value, 10, 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				undecided += n
+			}
+		}
+	}
+	return allowed, blocked, undecided
 }
 
 func checkDownloads(t *testing.T, s *stage, name string) {
@@ -365,9 +376,9 @@ func picture(t *testing.T, ctx context.Context, name string) {
 			t.Fatal(err)
 		}
 	}
-	whole := js[int64](t, ctx, `Math.min(document.documentElement.scrollHeight, 2400)`)
+	whole := js[int64](t, ctx, `Math.min(document.documentElement.scrollHeight, 1560)`)
 	take("dark", "dark", 1280, max(whole, 700))
-	take("narrow", "light", 390, 1700)
+	take("narrow", "light", 390, 1280)
 	take("light", "light", 1280, max(whole, 700))
 	look(t, ctx, "light", 1280, 900)
 }

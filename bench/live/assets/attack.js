@@ -15,7 +15,7 @@ export function attackPart(root) {
   const chosen = choice("Window", "span", windows, "0", () => plot());
   const tiles = {
     offered: tile("Offered now", "What the plan asks for"), admitted: tile("Admitted", "Mean of the last seconds"), throttled: tile("Throttled"), failed: tile("Failed"),
-    p50: tile("p50 admitted", "From planned to done, all of the attack"), p99: tile("p99 admitted"), sent: tile("Sent"), behind: tile("Late, dropped", "By weir itself: over 1 ms late; too late to be sent"),
+    p50: tile("p50 admitted", "From planned to done, all of the attack"), p99: tile("p99 admitted"), sent: tile("Sent"), behind: tile("Dropped", "By weir itself: planned, but too late to be sent"),
   };
   const plots = makePlots();
   const live = el("div", { class: "running" }, control.node, verdictCard().node,
@@ -56,8 +56,8 @@ export function attackPart(root) {
     tiles.p50.show(duration(l?.p50_ns));
     tiles.p99.show(l && l.count >= 100 ? duration(l.p99_ns) : "–", l ? `max ${duration(l.max_ns)}` : "");
     tiles.sent.show(count(counts.sent), `of ${count(counts.planned)}`);
-    tiles.behind.show(`${count(counts.late)}, ${count(counts.dropped)}`);
-    tiles.behind.node.classList.toggle("warn", counts.dropped > 0 || counts.late > 0.01 * counts.sent);
+    tiles.behind.show(count(counts.dropped), `${count(counts.late)} late`);
+    tiles.behind.node.classList.toggle("warn", counts.dropped >= 0.01 * counts.planned && counts.dropped > 0);
   }
 
   on("all", () => { form.reset(); layout(); numbers(); plot(); });

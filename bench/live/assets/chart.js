@@ -32,7 +32,7 @@ export function decades(u, low, high) {
 }
 
 // chart makes a figure. options: title, about, x and y (texts of values), series,
-// bands, scales, hooks. set(data) draws columns; an empty first column shows why.
+// bands, scales, hooks, still. set(data) draws columns; an empty first column shows why.
 export function chart(options) {
   const box = el("div", { class: "plot" });
   const empty = el("p", { class: "empty" }, options.empty || "Nothing to plot yet.");
@@ -82,14 +82,14 @@ function settings(options, box) {
   const series = options.series.map((s) => ({
     ...s, stroke: color(s.ink), fill: s.shade ? faded(s.ink, s.shade) : undefined,
     paths: s.stairs ? uPlot.paths.stepped({ align: 1 }) : undefined,
-    value: latest(s.value || ((u, v) => options.y(v))),
+    value: latest(options, s.value || ((u, v) => options.y(v))),
   }));
   const common = { stroke: color("soft"), font: "12px system-ui, sans-serif", ticks: { show: false } };
   const round = (u, at) => at.map((v) => (u.scales.y.distr !== 3 || Number.isInteger(Number(Math.log10(v).toFixed(9))) ? v : null));
   const text = (f) => (u, at) => at.map((v) => (v == null ? "" : f(v)));
   return {
     width: box.clientWidth, height, padding: [10, 14, 0, 0],
-    series: [{ label: "", value: latest((u, v) => (v == null ? "" : options.x(v))) }, ...series],
+    series: [{ label: "", value: latest(options, (u, v) => (v == null ? "" : options.x(v))) }, ...series],
     bands: options.bands || [],
     hooks: options.hooks || {},
     scales: { x: { time: false, ...(options.xScale || {}) }, y: options.yScale || { range: fromZero() } },
@@ -102,9 +102,11 @@ function settings(options, box) {
   };
 }
 
-// latest shows the newest value while no cursor points at another.
-function latest(text) {
+// latest shows the newest value while no cursor points at another; plots of the
+// past, with still, show none.
+function latest(options, text) {
   return (u, v, series, at) => {
+    if (at == null && options.still) return "";
     const i = at ?? u.data[0].length - 1;
     return text(u, at == null ? u.data[series][i] : v, series, i);
   };

@@ -84,7 +84,7 @@ function plots(a, b) {
   const made = [];
   const gaps = { spanGaps: true };
   const put = (options, data) => {
-    const c = chart({ empty: "Neither run has this.", ...options });
+    const c = chart({ empty: "Neither run has this.", still: true, ...options });
     c.set(data);
     made.push(c);
   };

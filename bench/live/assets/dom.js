@@ -5,7 +5,7 @@
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   set(node, attributes);
-  node.append(...children.flat().filter((c) => c != null));
+  node.append(...children.flat(Infinity).filter((c) => c != null));
   return node;
 }
 
@@ -21,7 +21,7 @@ export function set(node, attributes) {
 }
 
 export function fill(node, ...children) {
-  node.replaceChildren(...children.flat().filter((c) => c != null));
+  node.replaceChildren(...children.flat(Infinity).filter((c) => c != null));
 }
 
 // say changes a text only where it differs: a screen reader hears no repeats, and
