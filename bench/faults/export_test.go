@@ -17,10 +17,14 @@ func Teeth() []Row {
 		},
 		{
 			// What a limiter charges twice looks like what somebody else was charged.
-			Name: "charged-twice", Rig: Rig{Limit: ledger, Keys: 2, For: 2 * time.Second},
+			Name: "charged-twice", Rig: Rig{Limit: ledger, Keys: 2, For: 3 * time.Second},
 			Acts: []Act{{time.Second, "charge", func(s *Scene) error {
-				_, err := s.remaining(s.plan().Chooser().Names()[0])
-				return err
+				for range 500 { // more than a busy machine makes fail
+					if _, err := s.remaining(s.plan().Chooser().Names()[0]); err != nil {
+						return err
+					}
+				}
+				return nil
 			}}},
 			Proofs: []Proof{chargedExactly, chargedOnce},
 		},

@@ -216,10 +216,13 @@ func sane(s *Scene) Finding {
 }
 
 // timely is for proofs that a busy machine can spoil: where the load itself was
-// held up, what they accuse is inconclusive.
+// held up, or the plan could not be kept, what they accuse is inconclusive.
 func timely(proof Proof) Proof {
 	return func(s *Scene) Finding {
 		f := proof(s)
+		if n := s.done.Counts; f.Verdict == judge.Broken && n.Dropped*100 >= n.Planned {
+			return unclear(f.Claim, "%s; but this machine was too busy to keep the plan: %d of %d requests dropped", f.Figure, n.Dropped, n.Planned)
+		}
 		if n := s.said("no answer within"); f.Verdict == judge.Broken && n > 0 && !s.row.Stalls {
 			return unclear(f.Claim, "%s; but this machine held Redis or the API up beyond the deadline (said %d times)", f.Figure, n)
 		}

@@ -87,7 +87,7 @@ func slowRows() []Row {
 		rig.Limit = ledger
 		return Row{
 			Name: name, Fault: fault, Must: must, Stalls: true, Rig: rig, Acts: acts,
-			Proofs: append(proofs, statuses(200, 503), inTime(deadline), chargedOnce, flat, sane),
+			Proofs: append(proofs, statuses(200, 503), inTime(deadline), chargedOnce, timely(flat), sane),
 		}
 	}
 	proxied := func(during stack.Trouble) []Act {

@@ -54,7 +54,7 @@ func soak(s *Scene) error {
 		return end != nil && end[goroutines] <= begin[goroutines]+10 && end[files] <= begin[files]+10
 	})
 	s.findings = append(s.findings, found(waited == nil && end != nil, claim, "goroutines %.0f, then %.0f; descriptors %.0f, then %.0f",
-		begin[goroutines], end[goroutines], begin[files], end[files]), s.heapFlat())
+		begin[goroutines], end[goroutines], begin[files], end[files]), timely((*Scene).heapFlat)(s))
 	scraper.CloseIdleConnections()
 	ownAfter, ownHeapAfter := runtime.NumGoroutine(), liveHeap()
 	s.findings = append(s.findings, found(ownAfter <= own+10 && ownHeapAfter < ownHeap+32<<20, "weir's own end where they began",
@@ -101,7 +101,8 @@ func (s *Scene) judgeSoak() error {
 	if err != nil {
 		return err //nolint:wrapcheck // it says judge
 	}
-	s.findings = append(s.findings, Finding{"the limit holds", v.Verdict, v.Sentence},
-		found(v.Requests.Failed == 0, "no request fails", "%d of %d", v.Requests.Failed, v.Requests.Offered))
+	s.findings = append(s.findings, Finding{"the limit holds", v.Verdict, v.Sentence}, timely(func(*Scene) Finding {
+		return found(v.Requests.Failed == 0, "no request fails", "%d of %d", v.Requests.Failed, v.Requests.Offered)
+	})(s))
 	return nil
 }
