@@ -242,7 +242,7 @@ func checkNumbers(t *testing.T, ctx context.Context, s *stage) string {
 			onDisk[batch[i].Outcome]++
 		}
 	}
-	allowed, blocked, undecided := countedByAPI(t, s)
+	allowed, blocked, undecided := countedByAPI(t, s) //nolint:contextcheck // the API has nothing to do with the browser
 	shown := func(column string) string { return js[string](t, ctx, cell(column)) }
 	for _, row := range []struct {
 		column       string
