@@ -190,3 +190,38 @@ func TestARememberedRefusalAllocatesNothing(t *testing.T) {
 		t.Errorf("%g allocations, want 0", n)
 	}
 }
+
+// What TryLocal answers is what Take would, and it asks nobody.
+func TestTryLocalIsTakeWithoutRedis(t *testing.T) {
+	rdb, g := embedded(t)
+	clock := limittest.NewClock()
+	limiter := mustConfig(t, rdb, "2/s,capacity=2", redislimit.Config{})
+	leasing := mustConfig(t, rdb, "2/s,capacity=2", redislimit.Config{Lease: 1})
+	for _, l := range []*redislimit.Limiter{limiter, leasing} {
+		redislimit.WithClock(l, clock.Now)
+		if d, known := l.TryLocal("alice", 1); known {
+			t.Errorf("TryLocal knows of a bucket that nobody has asked for: %+v", d)
+		}
+	}
+	mustTake(t, limiter, 2)
+	mustTake(t, limiter, 1) // refused, and remembered
+	if _, err := leasing.Take(context.Background(), "alice", 1); err != nil {
+		t.Fatal(err)
+	}
+	clock.Move(100 * time.Millisecond)
+	calls := len(g.calls())
+	d, known := limiter.TryLocal("alice", 1)
+	if want := mustTake(t, limiter, 1); !known || d != want || d.Allowed {
+		t.Errorf("TryLocal = %+v, %t, want what Take answers: %+v", d, known, want)
+	}
+	if n := len(g.calls()); n != calls {
+		t.Errorf("%d calls to Redis for what is known", n-calls)
+	}
+	if d, known := leasing.TryLocal("alice", 1); known {
+		t.Errorf("TryLocal = %+v before the lease is looked at, want nothing", d)
+	}
+	clock.Move(400 * time.Millisecond)
+	if d, known := limiter.TryLocal("alice", 1); known {
+		t.Errorf("TryLocal = %+v when the next token is due, want nothing", d)
+	}
+}
