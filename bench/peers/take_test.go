@@ -245,7 +245,7 @@ func redisBenchmark(b *testing.B, env *peers.Env, url string, l limit.Limit) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	socket := strings.TrimSuffix(strings.TrimPrefix(url, "unix://"), "?db=0")
+	socket, _, _ := strings.Cut(strings.TrimPrefix(url, "unix://"), "?")
 	n := max(b.N, 10*benchmarkInFlight)
 	cpu := serverCPU(b, env.Redis)
 	out, err := exec.CommandContext(b.Context(), program, "-s", socket, "-P", "64", "-c", "50", "-n", strconv.Itoa(n), "--csv",

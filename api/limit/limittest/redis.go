@@ -18,8 +18,12 @@ import (
 // environment has REQUIRE_REDIS=1.
 func Redis(tb testing.TB) (url string) {
 	tb.Helper()
-	return "unix://" + startRedis(tb) + "?db=0"
+	return "unix://" + startRedis(tb) + "?db=0" + patient
 }
+
+// patient are settings of a client that waits longer than any busy machine
+// takes: a correctness test must not fail for being slow.
+const patient = "&dial_timeout=30s&read_timeout=30s&write_timeout=30s&pool_timeout=30s"
 
 // TryRedis is [Redis] for a test that has something to show without: where no
 // Redis is in PATH it reports so instead of skipping.
