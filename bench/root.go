@@ -81,6 +81,7 @@ Exit codes: 0 fine · 1 weir failed · 2 wrong usage · 3 what was tested fell s
 		newCheckCommand(),
 		newExportCommand(),
 		newImportCommand(),
+		newIdentifyCommand(),
 		newFaultsCommand(),
 	)
 	return root
