@@ -112,8 +112,8 @@ tidy-check: ## go.mod and go.sum say what is used
 	go mod tidy -diff
 	for module in $(MODULES); do (cd $$module && go mod tidy -diff); done
 
-race: ## all tests but k6's, with the race detector, in random order
-	@scripts/test.sh -race -shuffle=on ./...
+race: ## the tests but the long stories, with the race detector, in random order
+	@scripts/test.sh -race -shuffle=on -short ./...
 
 test-short: ## the quick tests
 	@scripts/test.sh -short ./...

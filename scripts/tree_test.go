@@ -6,6 +6,7 @@ package scripts_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -14,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"weir/api/limit/limittest"
 )
 
 // root is the top of the tree.
@@ -148,6 +151,21 @@ func TestLinks(t *testing.T) {
 			if _, err := os.Stat(filepath.Join(root, filepath.Dir(file), to)); err != nil {
 				t.Errorf("%s links to %s, which is not there", file, to)
 			}
+		}
+	}
+}
+
+// TestREADMENamesEveryFault keeps the README's table of teeth whole.
+func TestREADMENamesEveryFault(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range limittest.Faults {
+		row := regexp.MustCompile(fmt.Sprintf("(?m)^\\| %s \\| .* \\| `%s` \\| `make reproduce-%[1]s` \\|$", fault.Name, fault.Check))
+		if !row.Match(text) {
+			t.Errorf("README.md has no row for the fault %s, caught by %s", fault.Name, fault.Check)
 		}
 	}
 }

@@ -85,8 +85,8 @@ func openBrowser(t *testing.T, strict bool) context.Context {
 	t.Helper()
 	path, err := exec.LookPath("chromium")
 	if err != nil {
-		if os.Getenv("REQUIRE_CHROMIUM") == "1" {
-			t.Fatal("no chromium in PATH, and REQUIRE_CHROMIUM=1")
+		if os.Getenv("REQUIRE_BROWSER") == "1" {
+			t.Fatal("no chromium in PATH, and REQUIRE_BROWSER=1")
 		}
 		t.Skip("no chromium in PATH: the page is tested in a real browser")
 	}
