@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"weir/api/limit"
@@ -84,19 +85,23 @@ func (p *Plan) evidenceTable() [][]string {
 	if r.Promises > 0 {
 		finding = fmt.Sprintf("%s promised: %s too early, %s in vain, %s kept, %s over a second too late",
 			plural(r.Promises, "wait"), count(r.TooEarly), count(r.InVain), count(r.Kept), count(r.TooLate))
+		parts := []string{finding}
 		for _, b := range r.Errors {
-			finding += fmt.Sprintf("; %s %s", count(b.Count), b)
+			parts = append(parts, fmt.Sprintf("%s %s", count(b.Count), b))
 		}
+		finding = strings.Join(parts, "; ")
 	}
 	add("Retry-After", r.Verdict, finding)
 	finding = "no answer said anything of a limit"
 	if v.Headers.Answers > 0 {
 		finding = fmt.Sprintf("%s in %s", plural(v.Headers.Count, "contradiction"), plural(v.Headers.Answers, "answer"))
+		parts := []string{finding}
 		for _, reset := range v.Headers.Resets {
 			if len(reset.Fits) > 0 && reset.Answers > 0 {
-				finding += fmt.Sprintf("; %s reads as %s", reset.Header, reset.Fits[0])
+				parts = append(parts, fmt.Sprintf("%s reads as %s", reset.Header, reset.Fits[0]))
 			}
 		}
+		finding = strings.Join(parts, "; ")
 	}
 	add("Headers", v.Headers.Verdict, finding)
 	if v.Isolation.Keys > 1 {
