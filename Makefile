@@ -85,6 +85,10 @@ bin/k6: $(SOURCES) $(filter-out %_test.go,$(filter k6/%,$(GO_FILES))) k6/go.mod 
 bin results:
 	@mkdir -p $@
 
+identify-grid: | results ## how often weir identify is right, over all kinds, rates, capacities and jitter (15 minutes)
+	go test ./bench/identify -count=1 -timeout 60m -run '^TestGrid$$' -grid $(CURDIR)/results/identify-grid.md
+	@sed '/^### wrong/,$$d' results/identify-grid.md
+
 ##@ Develop
 setup: $(TOOLS)/golangci-lint $(TOOLS)/gotestsum $(TOOLS)/benchstat hooks ## install the tools and the git hooks
 
@@ -139,4 +143,4 @@ $(TOOLS)/gotestsum:
 $(TOOLS)/benchstat:
 	GOBIN=$(CURDIR)/$(TOOLS) go install golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
 
-.PHONY: help live bench test bench-go bench-load bench-peers faults soak league k6 report api redis-up redis-down build build-all setup check fmt fmt-check lint lint-new vet tidy-check race test-short test-modules fuzz hooks clean
+.PHONY: help identify-grid live bench test bench-go bench-load bench-peers faults soak league k6 report api redis-up redis-down build build-all setup check fmt fmt-check lint lint-new vet tidy-check race test-short test-modules fuzz hooks clean

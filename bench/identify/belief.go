@@ -80,16 +80,20 @@ func (b *belief) prefer(x, y fit) int {
 	return slices.Index(preference, x.kind) - slices.Index(preference, y.kind)
 }
 
-// patience is how long an answer takes that did not have to wait: the slowest of
-// the throttled ones.
+// patience is how long an answer takes that did not have to wait: nearly the
+// slowest of the throttled ones. (The slowest may have met a pause of the machine.)
 func (h *history) patience() float64 {
-	longest := 0.0
+	var took []float64
 	for i := range h.answers {
 		if a := &h.answers[i]; !a.admitted {
-			longest = max(longest, a.done-a.sent)
+			took = append(took, a.done-a.sent)
 		}
 	}
-	return longest
+	if len(took) == 0 {
+		return 0
+	}
+	slices.Sort(took)
+	return min(took[len(took)-1], 1.5*took[len(took)*9/10])
 }
 
 // prompt is the history of a limiter that decides at once and answers later: the
@@ -109,7 +113,7 @@ func (h *history) prompt() *history {
 // fitQueue fits a bucket to a limiter that decides at once, and holds its
 // admissions to the turns that a queue would give them.
 func (b *belief) fitQueue() (fit, bool) {
-	if b.delay < 0.5 || b.delay < 4*b.delayError {
+	if b.delay < 0.5 || b.delay > 2 || b.delay < 4*b.delayError {
 		return fit{}, false
 	}
 	f := fitBucket(b.h.prompt())
@@ -120,47 +124,62 @@ func (b *belief) fitQueue() (fit, bool) {
 
 // delays asks how much later the answers come, the longer a queue would have made
 // them wait: not at all is 0, just as long is 1. It is the slope of a regression
-// over the admissions.
+// over the admissions. Which of the requests sent together came first is not known;
+// a queue answers in its order, so their answers are taken in order. That alone
+// would make a queue of any jitter, so the delays must be well above the patience,
+// and the answers as fast as admissions.
 func (b *belief) delays() {
 	prompt := b.h.prompt()
-	for _, rate := range []float64{fitBucket(prompt).at, b.h.answering()} {
-		turn := math.Inf(-1)
-		var waits, took []float64
-		for i := range prompt.answers {
-			a := &prompt.answers[i]
-			if !a.admitted {
-				continue
-			}
-			at := (a.from + a.to) / 2
-			waits = append(waits, max(0, turn-at))
-			took = append(took, a.done-at)
-			turn = max(turn, at) + 1/rate
+	bucket := fitBucket(prompt)
+	rate, longest := bucket.at, b.h.patience()
+	if !b.h.sharp {
+		if rate = b.h.answering(); rate < bucket.rate[0]/1.3 || rate > bucket.rate[1]*1.3 {
+			return
 		}
-		if delay, wrong := slope(waits, took); delay/wrong > b.delay/b.delayError || b.delayError == 0 {
-			b.delay, b.delayError = delay, wrong
+	}
+	turn, most := math.Inf(-1), 0.0
+	var waits, took []float64
+	for _, together := range prompt.together() {
+		for k, at := range together.decided {
+			wait := max(0, turn-at)
+			waits, took = append(waits, wait), append(took, together.done[k]-at)
+			turn, most = max(turn, at)+1/rate, max(most, together.done[k]-at)
 		}
+	}
+	if b.h.sharp || most > 2*longest+2e-3 {
+		b.delay, b.delayError = slope(waits, took)
 	}
 }
 
-// answering is how fast the answers of one burst came that were sent together:
-// the rate of a queue.
-func (h *history) answering() float64 {
-	most, fastest := 2, 0.0
+// A bunch is the admissions among requests that were sent together.
+type bunch struct{ decided, done []float64 }
+
+// together are the admissions by what was sent within a millisecond; each alone
+// where it is known when each was decided.
+func (h *history) together() (all []bunch) {
 	for i := 0; i < len(h.answers); {
 		first := h.answers[i].sent
-		var done []float64
-		for ; i < len(h.answers) && h.answers[i].sent < first+1e-3; i++ {
-			if h.answers[i].admitted {
-				done = append(done, h.answers[i].done)
+		var b bunch
+		for begin := i; i < len(h.answers) && (i == begin || !h.sharp && h.answers[i].sent < first+1e-3); i++ {
+			if a := &h.answers[i]; a.admitted {
+				b.decided, b.done = append(b.decided, a.mid()), append(b.done, a.done)
 			}
 		}
-		slices.Sort(done)
-		if n := len(done); n > most && done[n-1] > done[0] {
-			most, fastest = n, float64(n-1)/(done[n-1]-done[0])
-		}
+		slices.Sort(b.decided)
+		slices.Sort(b.done)
+		all = append(all, b)
 	}
-	if fastest == 0 {
-		return maxRate
+	return all
+}
+
+// answering is how fast the answers came to the most requests sent together: the
+// rate of a queue.
+func (h *history) answering() float64 {
+	most, fastest := 2, maxRate
+	for _, b := range h.together() {
+		if n := len(b.done); n > most && b.done[n-1] > b.done[0] {
+			most, fastest = n, float64(n-1)/(b.done[n-1]-b.done[0])
+		}
 	}
 	return fastest
 }
@@ -199,7 +218,7 @@ func (b *belief) fitSlots() (fit, bool) {
 		}
 	}
 	slices.Sort(took)
-	if len(took) == 0 || took[0] < 3*overhead && took[0] < overhead+0.02 || b.delay >= 0.5 && b.delay > 4*b.delayError {
+	if len(took) == 0 || took[0] < 3*overhead && took[0] < overhead+0.02 || b.delay >= 0.5 && b.delay <= 2 && b.delay > 4*b.delayError {
 		return fit{}, false
 	}
 	b.held = took[0]
@@ -244,13 +263,17 @@ func fitSeveral(h *history) (fit, bool) {
 	}
 	var b bounds
 	b.bucket(h, near.at)
-	rest := &history{sharp: h.sharp, answers: h.answers, admits: h.admits, past: h.past}
-	for j, most := range b.caps {
-		if near.capacity[1] >= most+0.3 {
-			rest.throttles = append(rest.throttles, h.throttles[j])
-			rest.place = append(rest.place, h.place[j])
+	rest, j := &history{sharp: h.sharp}, 0
+	for i := range h.answers {
+		a := &h.answers[i]
+		if !a.admitted {
+			j++
+		}
+		if a.admitted || near.capacity[1] >= b.caps[j-1]+0.3 { // far from what the first would have throttled
+			rest.answers = append(rest.answers, *a)
 		}
 	}
+	rest.split()
 	if len(rest.throttles) == 0 {
 		return fit{}, false
 	}

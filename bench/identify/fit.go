@@ -238,14 +238,16 @@ func (h *history) edges() (found []span) {
 // the length is known well enough, so the edges are taken in one after the other.
 // Each way to begin, with 1, 2, … windows between the closest edges, is tried.
 func fitFixed(h *history) fit {
-	edges := h.edges()
+	// An admission long after a throttle may have several edges between them.
+	shut := h.shut()
+	edges := slices.DeleteFunc(h.edges(), func(e span) bool { return e.to-e.from > 0.7*shut })
 	best := fit{kind: FixedWindow, unexplained: math.MaxInt}
 	if len(edges) < 2 {
 		return loneEdge(h, edges)
 	}
 	i := closest(edges)
 	apart := edges[i+1].to - edges[i].from
-	for _, way := range sieve(edges, apart/max(h.shut(), apart/60)) {
+	for _, way := range sieve(edges, apart/max(shut, apart/60)) {
 		switch f := fixedWithin(h, edges, way.numbers, way.window); {
 		case f.unexplained < best.unexplained:
 			best = f
@@ -378,9 +380,9 @@ func sieve(edges []span, most float64) []way {
 	for _, i := range order {
 		var next []way
 		for _, w := range ways {
-			low := (edges[i].mid() - base) / w.window[1]
-			high := (edges[i].mid() - base) / w.window[0]
-			for n := int(math.Floor(min(low, high))); n <= int(math.Ceil(max(low, high))) && len(next) < mostWays; n++ {
+			near, far := edges[i].from-edges[first].to, edges[i].to-edges[first].from
+			low, high := min(near/w.window[0], near/w.window[1]), max(far/w.window[0], far/w.window[1])
+			for n := int(math.Ceil(low)); float64(n) <= high && len(next) < mostWays; n++ {
 				if longer := (way{slices.Clone(w.numbers), w.window}); longer.take(edges, known, i, n) {
 					next = append(next, longer)
 				}

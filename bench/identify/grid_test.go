@@ -81,6 +81,7 @@ func TestKinds(t *testing.T) {
 		{SlidingCounter, 50, 10, 10 * time.Millisecond, false},
 		{LeakyQueue, 50, 10, 10 * time.Millisecond, false},
 		{Concurrency, 50, 10, 10 * time.Millisecond, false},
+		{SeveralLimits, 50, 10, 10 * time.Millisecond, false},
 		{None, 50, 10, 10 * time.Millisecond, true},
 	} {
 		t.Run(c.String(), func(t *testing.T) {

@@ -35,7 +35,13 @@ func (s *session) compareOnce(ctx context.Context, other attack.Call) (string, e
 	c := s.capacity()
 	n := min(c, 4)
 	first := slices.Repeat([]attack.Call{{}}, c+max(2, c/10))
-	last := slices.Repeat([]attack.Call{{}, other}, n)
+	// After the first are decided, where that is before the next token comes.
+	pause := s.belief.h.patience()
+	if s.belief.best().rate.mid()*pause > 2 {
+		pause = 0
+	}
+	other.At = s.prober.Now() + int64(pause*1e9)
+	last := slices.Repeat([]attack.Call{{At: other.At}, other}, n)
 	if len(first)+len(last) > s.left() || s.timeLeft() <= 0 {
 		return notTold, errEnough
 	}

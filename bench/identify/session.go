@@ -35,9 +35,11 @@ type session struct {
 	belief  *belief
 	tried   map[string]int // how often each experiment was made
 	missing []string
-	told    []string // what was compared and did not tell
-	slow    bool     // a slower limit was looked for
-	slack   float64
+
+	admitted int      // before the first throttle
+	told     []string // what was compared and did not tell
+	slow     bool     // a slower limit was looked for
+	slack    float64
 }
 
 var errEnough = errors.New("requests or time are used up")
@@ -188,11 +190,24 @@ func firstError(records []record.Record) string {
 	return ""
 }
 
-// recover asks one by one, less and less often, until something is admitted
-// again, and then at once for as many as were admitted before.
+// recover watches twice how long it takes until something is admitted again: where
+// windows have edges, these are two with nothing between them.
 func (s *session) recover(ctx context.Context) error {
-	admitted := counts(s.records)[record.Admitted]
-	drained := s.now()
+	for range 2 {
+		if err := s.recoverOnce(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recoverOnce asks one by one, less and less often, until something is admitted
+// again, and then at once for as many as were admitted before.
+func (s *session) recoverOnce(ctx context.Context) error {
+	if s.admitted == 0 {
+		s.admitted = counts(s.records)[record.Admitted]
+	}
+	admitted, drained := s.admitted, s.now()
 	for pause := 0.0; ; {
 		records, err := s.offer(ctx, s.now()+pause)
 		if err != nil {
@@ -211,7 +226,7 @@ func (s *session) recover(ctx context.Context) error {
 		}
 		s.say("throttled after %d; waiting for more since %.1f s", admitted, waited)
 	}
-	_, err := s.burst(ctx, min(admitted+2, s.left()/3))
+	_, err := s.burst(ctx, min(admitted+2, s.left()/4))
 	return err
 }
 
