@@ -69,6 +69,16 @@ func believe(h *history) *belief {
 	return b
 }
 
+// complete fits the kind that takes longest to fit also where a simpler one
+// explains everything.
+func (b *belief) complete() {
+	if b.none || slices.ContainsFunc(b.fits, func(f fit) bool { return f.kind == SlidingCounter }) {
+		return
+	}
+	b.fits = append(b.fits, fitCounter(b.h))
+	slices.SortStableFunc(b.fits, b.prefer)
+}
+
 // preference breaks ties between kinds that explain a history alike: those whose
 // mark is a coincidence in all others come first, then the simplest.
 var preference = []string{LeakyQueue, Concurrency, TokenBucket, FixedWindow, SlidingLog, SlidingCounter, SeveralLimits}

@@ -119,7 +119,7 @@ func grid() (all []trial) {
 	for _, k := range limittest.Kinds {
 		for _, rate := range []int64{1, 5, 50, 500, 5000} {
 			for _, capacity := range []int64{1, 10, 100, 1000} {
-				for _, jitter := range []time.Duration{0, 10 * time.Millisecond, 50 * time.Millisecond} {
+				for _, jitter := range []time.Duration{0, 50 * time.Millisecond} {
 					for _, blind := range []bool{false, true} {
 						all = append(all, trial{k.Name, rate, capacity, jitter, blind})
 					}
@@ -147,6 +147,7 @@ func TestGrid(t *testing.T) {
 		work.Go(func() {
 			for i := range next {
 				answers[i] = all[i].identify(t)
+				t.Logf("%d of %d: %s: %s", i+1, len(all), all[i], answers[i].Sentence)
 			}
 		})
 	}

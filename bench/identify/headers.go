@@ -73,15 +73,11 @@ func (s *session) headers(a *Answer) {
 }
 
 // waits are how long each throttled request would really have had to wait: longer
-// than until the last throttle before the next admission, not longer than until
-// that admission. No kind of limiter need be known for that.
+// than until a later throttle with no admission possible in between, not longer
+// than until the next admission. No kind of limiter need be known for that.
 func (h *history) waits() map[int]Interval {
 	found := map[int]Interval{}
 	for i := 0; i < len(h.answers); {
-		if h.answers[i].admitted {
-			i++
-			continue
-		}
 		end := i
 		for end < len(h.answers) && !h.answers[end].admitted {
 			end++
@@ -90,10 +86,17 @@ func (h *history) waits() map[int]Interval {
 			break
 		}
 		for k := i; k < end; k++ {
-			now := h.answers[k].span
-			found[k] = Interval{max(0, h.answers[end-1].from-now.to), h.answers[end].to - now.from}
+			now, next := h.answers[k].span, h.answers[end].span
+			if next.from <= now.to {
+				continue // which came first is not known
+			}
+			last := end - 1
+			for last > k && h.startedBefore(h.answers[last].to) != h.endedBefore(now.from) {
+				last--
+			}
+			found[k] = Interval{max(0, h.answers[last].from-now.to), next.to - now.from}
 		}
-		i = end
+		i = end + 1
 	}
 	return found
 }

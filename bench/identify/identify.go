@@ -40,6 +40,7 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"weir/bench/attack"
@@ -256,8 +257,24 @@ func (s *session) rivals(a *Answer) {
 		}
 		a.Rivals = append(a.Rivals, r)
 	}
+	s.unfitted(a)
 	if nearest == math.MaxInt {
 		nearest = len(b.h.answers)
 	}
 	a.Confidence = 1 - 1/(1+float64(max(0, nearest)))
+}
+
+// unfitted tells of the kinds whose marks were not seen at all.
+func (s *session) unfitted(a *Answer) {
+	b := s.belief
+	marks := []struct{ kind, why string }{
+		{LeakyQueue, "answers do not come later, the longer a queue would have them wait"},
+		{Concurrency, "being served takes hardly longer than being throttled"},
+		{SeveralLimits, "one limit explains all answers"},
+	}
+	for _, mark := range marks {
+		if !b.none && !slices.ContainsFunc(b.fits, func(f fit) bool { return f.kind == mark.kind }) {
+			a.Rivals = append(a.Rivals, Rival{Kind: mark.kind, Why: mark.why})
+		}
+	}
 }

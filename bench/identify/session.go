@@ -115,13 +115,18 @@ func (s *session) run(ctx context.Context) error {
 	}
 	for err == nil {
 		s.update()
-		var step func(context.Context) error
-		if step = s.choose(); step == nil {
-			break
+		step := s.choose()
+		if step == nil { // unless the slowest to fit is a rival yet
+			s.belief.complete()
+			step = s.choose()
+		}
+		if step == nil {
+			return nil
 		}
 		err = step(ctx)
 	}
 	s.update()
+	s.belief.complete()
 	if errors.Is(err, errEnough) {
 		return nil
 	}
