@@ -187,9 +187,9 @@ func (a *Answer) finite() {
 	}
 }
 
-// Blunt is how wide the rate's interval may be, half over its middle, for the
-// answer to be one at all.
-const blunt = 0.1
+// Blunt is how wide an interval may be, half over its middle, for the answer to be
+// one at all.
+const blunt = 0.02
 
 // judge says whether this is an answer, and what is missing where not.
 func (s *session) judge(a *Answer) {
@@ -200,13 +200,13 @@ func (s *session) judge(a *Answer) {
 	miss := func(what string) { a.Missing = append(a.Missing, what) }
 	rivals := b.rivals()
 	switch wide := best.rate.width() / 2 / best.rate.mid(); {
-	case !best.explains() && best.unexplained > max(1, len(b.h.answers)/200):
+	case !best.explains():
 		miss(plural(best.unexplained, "answer") + " that no kind of limiter explains: is someone else using this limit?")
 	case len(rivals) > 0:
 		miss("what tells it from a " + list(rivals) + ": " + s.why())
 	case wide > blunt:
 		miss("the rate to better than ±" + number(100*wide) + " %: " + s.why())
-	case best.capacity.width() > max(1, 2*blunt*best.capacity.mid()):
+	case best.capacity.width() > max(2, 2*blunt*best.capacity.mid()):
 		miss("the capacity to better than " + number(best.capacity[0]) + "–" + number(best.capacity[1]) + ": " + s.why())
 	}
 	if len(a.Missing) > 0 {

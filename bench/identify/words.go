@@ -100,7 +100,7 @@ func fixed(x float64) string {
 
 func seconds(x float64) string {
 	switch {
-	case x >= 1:
+	case x >= 0.9995:
 		return number(x) + " s"
 	case x >= 1e-3:
 		return number(1e3*x) + " ms"
