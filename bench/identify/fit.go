@@ -247,7 +247,7 @@ func fitFixed(h *history) fit {
 	}
 	i := closest(edges)
 	apart := edges[i+1].to - edges[i].from
-	for _, way := range sieve(edges, apart/max(shut, apart/60)) {
+	for _, way := range sieve(edges, max(shut, apart/60)) {
 		switch f := fixedWithin(h, edges, way.numbers, way.window); {
 		case f.unexplained < best.unexplained:
 			best = f
@@ -354,10 +354,10 @@ type way struct {
 // mostWays bounds how many ways are followed at once.
 const mostWays = 40
 
-// sieve finds the ways in which windows of one length have edges in all the spans.
-// The closest two are up to so many windows apart; each further edge, the nearest
-// first, is as many windows away as the length known by then allows.
-func sieve(edges []span, most float64) []way {
+// sieve finds the ways in which windows of one length, which is no shorter than
+// shortest, have edges in all the spans. From the closest two on, each further edge,
+// the nearest first, is as many windows away as the length known by then allows.
+func sieve(edges []span, shortest float64) []way {
 	first := closest(edges)
 	order := make([]int, 0, len(edges))
 	for i := range edges {
@@ -370,8 +370,9 @@ func sieve(edges []span, most float64) []way {
 		return compare(math.Abs(edges[a].mid()-base), math.Abs(edges[b].mid()-base))
 	})
 	var ways []way
-	for n := 1; float64(n) <= max(most, 1); n++ {
-		w := way{make([]int, len(edges)), Interval{0, math.Inf(1)}}
+	apart := edges[first+1].to - edges[first].from
+	for n := 1; n == 1 || float64(n) <= apart/shortest; n++ {
+		w := way{make([]int, len(edges)), Interval{shortest, math.Inf(1)}}
 		if w.take(edges, []int{first}, first+1, n) {
 			ways = append(ways, w)
 		}
@@ -382,7 +383,7 @@ func sieve(edges []span, most float64) []way {
 		for _, w := range ways {
 			near, far := edges[i].from-edges[first].to, edges[i].to-edges[first].from
 			low, high := min(near/w.window[0], near/w.window[1]), max(far/w.window[0], far/w.window[1])
-			for n := int(math.Ceil(low)); float64(n) <= high && len(next) < mostWays; n++ {
+			for n := int(math.Ceil(low)); float64(n) <= min(high, low+1000) && len(next) < mostWays; n++ {
 				if longer := (way{slices.Clone(w.numbers), w.window}); longer.take(edges, known, i, n) {
 					next = append(next, longer)
 				}

@@ -114,16 +114,18 @@ func TestInconclusive(t *testing.T) {
 	}
 }
 
-// grid are all trials.
+// grid are all trials: every rate with every capacity, in turn with no, some and
+// much jitter.
 func grid() (all []trial) {
+	jitters := []time.Duration{0, 10 * time.Millisecond, 50 * time.Millisecond}
 	for _, k := range limittest.Kinds {
+		n := 0
 		for _, rate := range []int64{1, 5, 50, 500, 5000} {
 			for _, capacity := range []int64{1, 10, 100, 1000} {
-				for _, jitter := range []time.Duration{0, 50 * time.Millisecond} {
-					for _, blind := range []bool{false, true} {
-						all = append(all, trial{k.Name, rate, capacity, jitter, blind})
-					}
+				for _, blind := range []bool{false, true} {
+					all = append(all, trial{k.Name, rate, capacity, jitters[n%len(jitters)], blind})
 				}
+				n++
 			}
 		}
 	}
@@ -238,4 +240,15 @@ func table(confusion map[[2]string]int) string {
 		text.WriteString(" |\n")
 	}
 	return text.String()
+}
+
+// Edges that no windows can have between them end the search.
+func TestSieveEnds(t *testing.T) {
+	t.Parallel()
+	edges := []span{{0, 1}, {0.5, 1.5}, {100, 101}, {1e6, 1e6 + 1}}
+	for _, w := range sieve(edges, 1e-3) {
+		if w.window[0] > w.window[1] || w.window[0] < 1e-3 {
+			t.Errorf("windows of %v, want an interval above 1 ms", w.window)
+		}
+	}
 }
